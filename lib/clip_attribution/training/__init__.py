@@ -1,0 +1,1 @@
+"""Training: the embedded model's contrastive pre-training and its model card."""

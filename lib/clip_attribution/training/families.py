@@ -1,0 +1,144 @@
+"""Training batches from the embedded world: families of scenes that differ in one stated fact.
+
+A batch of unrelated scenes teaches a contrastive model only what is needed to tell unrelated
+scenes apart. Here each scene comes with siblings that differ from it in one fact which every
+caption of the family states, so that nouns, colours, sizes, counts, grounds and names have to be
+read. Positions and states are never varied: relations are learned only as far as unrelated scenes
+teach them, which is the weakness that the composition notebooks are about.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..datasets.scenes.grammar import Caption, about, describe, describe_entity
+from ..datasets.scenes.render import render_array
+from ..datasets.scenes.vocabulary import (
+    COLOURS,
+    COUNTS,
+    DIRECTIONS,
+    GROUNDS,
+    NAMES,
+    NOUNS,
+    SIZES,
+    is_held_out,
+)
+from ..datasets.scenes.world import SIDE, Scene, generator, lay_out, pick, sample_scene
+
+FAMILY = 4  # scenes that differ from the first in one fact each, the first included
+ENTITY_KINDS = ("noun", "colour", "size", "count")
+KIND_WEIGHTS = {"noun": 5, "colour": 3, "size": 1, "count": 2, "ground": 1, "name": 1}
+PATCHES = 8  # the embedded model sees SIDE pixels in an 8 x 8 grid
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training pair: the scene, its caption's text, and what lies where."""
+
+    scene: Scene
+    text: str
+
+
+def batch_examples(seed: int, step: int, size: int, template: str) -> list[Example]:
+    """The examples of one step: families, and one in sixteen about what the picture is about.
+
+    The same (seed, step, size) gives the same examples, so an interrupted run can go on.
+    """
+    rng = generator(seed, step)
+    examples: list[Example] = []
+    while len(examples) < size - size // 16:
+        examples += family(rng)
+    examples = examples[: size - size // 16]
+    while len(examples) < size:
+        scene = sample_scene(rng)
+        examples.append(Example(scene, about(scene, rng).text))
+    return [
+        replace(e, text=template + e.text) if rng.random() < 0.35 else e for e in examples
+    ]
+
+
+def family(rng: np.random.Generator) -> list[Example]:
+    """A scene and its siblings, captioned by one sentence frame that states what varies."""
+    scene = sample_scene(rng)
+    entity = int(rng.random() * len(scene.entities))
+    alone = rng.random() < 0.2  # captions that name one thing only
+    kinds = [k for k in KIND_WEIGHTS if _varies(scene, k, entity) and (
+        not alone or k in ENTITY_KINDS)]  # fmt: skip
+    weights = np.cumsum([KIND_WEIGHTS[k] for k in kinds])
+    scenes, varied = [scene], []
+    for _ in range(FAMILY - 1):
+        kind = kinds[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))]
+        scenes.append(vary(scene, kind, entity, rng))
+        varied.append(kind)
+    frame = int(rng.random() * 2**31)
+    return [Example(s, _caption(s, frame, tuple(varied), entity if alone else None).text)
+            for s in scenes]  # fmt: skip
+
+
+def _caption(scene: Scene, frame: int, mention, entity: int | None) -> Caption:
+    rng = generator(frame, 0)
+    if entity is None:
+        return describe(scene, rng, mention)
+    return describe_entity(scene, entity, rng, mention)
+
+
+def _varies(scene: Scene, kind: str, entity: int) -> bool:
+    subject = scene.entities[entity]
+    return {"size": subject.count == 1, "count": subject.count > 1,
+            "name": scene.name is not None}.get(kind, True)  # fmt: skip
+
+
+def vary(scene: Scene, kind: str, entity: int, rng: np.random.Generator) -> Scene:
+    """The scene with one fact changed, laid out anew; position and state stay."""
+    if kind == "ground":
+        return lay_out(replace(scene, ground=_other(rng, GROUNDS, scene.ground)), rng)
+    if kind == "name":
+        return lay_out(replace(scene, name=_other(rng, NAMES, scene.name)), rng)
+    old, taken = scene.entities[entity], {e.noun for e in scene.entities}
+    taken_colours = {e.colour for e in scene.entities}
+    if kind == "noun":
+        directed = scene.state == "facing" and entity == 0
+        options = [n for n in NOUNS if n not in taken and not is_held_out(n, old.colour)
+                   and (not directed or n in DIRECTIONS)]  # fmt: skip
+        new = replace(old, noun=pick(rng, options)) if options else old
+    elif kind == "colour":
+        options = [c for c in COLOURS if c not in taken_colours and not is_held_out(old.noun, c)]
+        new = replace(old, colour=pick(rng, options))
+    elif kind == "size":
+        new = replace(old, size=_other(rng, SIZES, old.size))
+    else:
+        new = replace(old, count=_other(rng, COUNTS.values(), old.count))
+    entities = tuple(new if i == entity else e for i, e in enumerate(scene.entities))
+    return lay_out(replace(scene, entities=entities), rng)
+
+
+def _other(rng, options, current):
+    return pick(rng, [o for o in options if o != current])
+
+
+def patch_labels(scene: Scene) -> np.ndarray:
+    """int64 [2, 8, 8]: for each patch the noun and the colour whose box holds its centre.
+
+    0 where no box does; nouns and colours count from 1. The sign is the last noun.
+    """
+    labels = np.zeros((2, PATCHES, PATCHES), np.int64)
+    step = SIDE // PATCHES
+    centres = np.arange(PATCHES) * step + step / 2
+    things = [(box, list(NOUNS).index(e.noun) + 1, list(COLOURS).index(e.colour) + 1)
+              for e in reversed(scene.entities) for box in e.boxes]  # fmt: skip
+    if scene.sign_box:
+        things.append((scene.sign_box, len(NOUNS) + 1, 0))
+    for (x0, y0, x1, y1), noun, colour in things:
+        rows = (centres + step / 2 > y0 + 2) & (centres - step / 2 < y1 - 2)
+        columns = (centres + step / 2 > x0 + 2) & (centres - step / 2 < x1 - 2)
+        labels[0][np.ix_(rows, columns)] = noun
+        labels[1][np.ix_(rows, columns)] = colour
+    return labels
+
+
+def pixels(scenes: list[Scene], mean, std) -> torch.Tensor:
+    """float32 [n, 3, 64, 64], normalised as the embedded model's preprocessing does it."""
+    raw = np.stack([render_array(s) for s in scenes])
+    tensor = torch.from_numpy(raw).permute(0, 3, 1, 2).float() / 255
+    return (tensor - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
