@@ -85,8 +85,14 @@ class DenseHead(nn.Module):
         )
 
 
-def encode_text(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
-    """`model.encode_text` without the columns after the longest caption of the batch."""
+def encode_text(model: CLIP, ids: torch.Tensor, chunk: int = 32) -> torch.Tensor:
+    """`model.encode_text` in chunks of similar length, each cut after its longest caption."""
+    order = ids.argmax(-1).argsort()
+    features = torch.cat([_encode_chunk(model, ids[part]) for part in order.split(chunk)])
+    return features[order.argsort()]
+
+
+def _encode_chunk(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
     n = int(ids.argmax(-1).max()) + 1
     ids = ids[:, :n]
     x = model.token_embedding(ids) + model.positional_embedding[:n]
@@ -127,7 +133,7 @@ def make_optimizer(model: nn.Module, head: nn.Module, cfg: dict) -> torch.optim.
     decayed = [p for n, p in named if not (p.ndim < 2 or "embedding" in n)]
     groups = [{"params": decayed, "weight_decay": cfg["weight_decay"]},
               {"params": plain, "weight_decay": 0.0}]  # fmt: skip
-    return torch.optim.AdamW(groups, lr=cfg["lr"], betas=(0.9, 0.98), eps=1e-6)
+    return torch.optim.AdamW(groups, lr=cfg["lr"], betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
 def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CLIP:
@@ -142,6 +148,8 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
+        for group in optimizer.param_groups:
+            group["fused"] = True
         start = state["step"]
     data = Batches(cfg["seed"], cfg["batch"], cfg["steps"])
     loader = torch.utils.data.DataLoader(
