@@ -1,0 +1,25 @@
+"""Attribution methods behind one registry, for the words of a caption and patches of an image.
+
+Add a method by one file with one decorated function; see `registry`.
+"""
+
+from . import attention, clip4dm, gae, gradient_x_attention, rollout
+from .engine import Ablation, attribute, attribute_all_variants
+from .image import image_attribution
+from .registry import METHODS, RELU_VARIANTS, get_method, resolve_layers
+
+__all__ = [
+    "METHODS",
+    "RELU_VARIANTS",
+    "Ablation",
+    "attention",
+    "attribute",
+    "attribute_all_variants",
+    "clip4dm",
+    "gae",
+    "get_method",
+    "gradient_x_attention",
+    "image_attribution",
+    "resolve_layers",
+    "rollout",
+]

@@ -1,0 +1,115 @@
+"""The pass behind every text attribution: read, encode, trace and merge, batch by batch.
+
+Each distinct image is encoded once; captions are batched by length and trimmed to the longest EOT;
+gradients are taken at the head outputs of the layers asked for, and only the pooled row
+of attention is rebuilt (see `trace`). All of it is exact.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from ..errors import UserError
+from ..trace import trace
+from ..words import align, merge
+from .captions import Caption, batch_ids, batches, read_caption
+from .features import distinct, image_features
+from .frames import Facts, check_pairs, no_words, words_frame
+from .towers import encode_text, text_rows
+from .view import View
+
+CHUNK = 1024  # captions held in full at a time: bounds memory; batches are sorted within
+
+
+def run(
+    clip,
+    pairs,
+    channels,
+    layers,
+    method,
+    *,
+    template="A photo depicts ",
+    alignment="offsets",
+    image_root=None,
+    batch_size=32,
+    tagger=None,
+    progress=False,
+):
+    """Word values of a table of pairs; arguments as for `attribute`.
+
+    channels: function of a View giving token values [B, C, n]. layers: those the view
+    offers, ascending. Returns (words frame without values, pairs frame, values float32 [words, C]).
+    """
+    pairs = check_arguments(clip, pairs, template, alignment, batch_size)
+    images, image_of = distinct(list(pairs["image"]))
+    features = image_features(clip, images, image_root, batch_size, progress)
+    features = [features[number] for number in image_of]
+    facts, parts = Facts(len(pairs)), []
+    with tqdm(total=len(pairs), desc="captions", unit="pair", disable=not progress) as bar:
+        for start in range(0, len(pairs), CHUNK):
+            part = pairs["caption"].iloc[start : start + CHUNK]
+            captions = read_captions(clip, part, features, template, alignment, facts)
+            bar.update(len(part) - len(captions))
+            values = {}
+            for batch in batches(captions, batch_size):
+                values |= text_batch(clip, batch, features, layers, channels, method, facts)
+                bar.update(len(batch))
+            if captions:
+                parts.append(words_frame(pairs["pair_id"], captions, values, tagger))
+    words, values = join(parts or [no_words(1 + len(layers), tagger)])
+    return words, facts.frame(pairs), values
+
+
+def check_arguments(clip, pairs, template: str, alignment: str, batch_size: int) -> pd.DataFrame:
+    """The pairs as a checked frame. Raises UserError for what no row could be computed with."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    tokens, _ = align(
+        clip.tokenizer, "a", [], template=template, context_length=clip.context_length,
+        alignment=alignment,
+    )  # fmt: skip
+    text_rows(clip.model, torch.tensor([tokens.ids]))
+    return check_pairs(pairs)
+
+
+def read_captions(clip, part, features, template: str, alignment: str, facts: Facts):
+    """The captions of a part of the table that can be computed; the rest is noted as errors."""
+    captions = []
+    for row, caption in part.items():
+        read = read_caption(clip, row, caption, template, alignment)
+        if isinstance(features[row], str) or isinstance(read, str):
+            facts.error[row] = features[row] if isinstance(features[row], str) else read
+        else:
+            captions.append(read)
+            facts.n_tokens[row], facts.truncated[row] = read.n_full, read.truncated
+    return captions
+
+
+def text_batch(clip, captions: list[Caption], features, layers, channels, method, facts: Facts):
+    """Word values [words, C] of each row of one batch; the cosines go to `facts`."""
+    ids = batch_ids(clip, captions)
+    images = torch.stack([features[c.row] for c in captions]).to(clip.device)
+    with trace(clip.model, "text", start=layers[0]) as traced:
+        with torch.set_grad_enabled(method.gradient):
+            texts = normalize(encode_text(clip.model, ids).float(), dim=-1)
+            cosines = (texts * images).sum(-1)
+        if method.gradient:
+            traced.backward(cosines.sum())
+    scale = clip.logit_scale if method.score == "logit" else 1.0
+    values = channels(View(traced, text_rows(clip.model, ids), layers, scale)).cpu().numpy()
+    facts.cosine[[c.row for c in captions]] = cosines.detach().cpu().numpy()
+    return {c.row: merge_tokens(c, v) for c, v in zip(captions, values, strict=True)}
+
+
+def merge_tokens(caption: Caption, values: np.ndarray) -> np.ndarray:
+    """Mean over the tokens of each word: from [C, n] to [words, C]."""
+    tokens = values[:, caption.first : caption.first + len(caption.word_of)]
+    return merge(tokens, caption.word_of, len(caption.words)).T
+
+
+def join(parts):
+    """Parts of the words frame, and their values, one below the other."""
+    frames, values = zip(*parts, strict=True)
+    return pd.concat(frames, ignore_index=True), np.concatenate(values)

@@ -1,0 +1,81 @@
+"""Captions of a table of pairs, tokenised and cut into words; batches of similar length."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..errors import UserError
+from ..words import Word, align, split_words
+from .towers import can_trim
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption as the model reads it.
+
+    row: its row in the table. text: template + caption. ids: with BOS and EOT, cut to the context.
+    first: index in ids of the first token. words: of the caption alone. word_of: word of each
+    token, -1 for the template's. n_full: number of ids before the cut.
+    """
+
+    row: int
+    caption: str
+    text: str
+    ids: list[int]
+    first: int
+    words: list[Word]
+    word_of: np.ndarray
+    n_full: int
+    truncated: bool
+
+
+def read_caption(clip, row: int, caption, template: str, alignment: str) -> Caption | str:
+    """Prepare one caption, or say in one line why it cannot be attributed."""
+    reason = caption_fault(caption)
+    if reason:
+        return reason
+    words = split_words(caption)
+    try:
+        tokens, word_of = align(
+            clip.tokenizer,
+            caption,
+            words,
+            template=template,
+            context_length=clip.context_length,
+            alignment=alignment,
+        )
+    except UserError as error:
+        return str(error)
+    return Caption(
+        row, caption, template + caption, tokens.ids, tokens.first, words, word_of,
+        tokens.n_full, tokens.truncated,
+    )  # fmt: skip
+
+
+def caption_fault(caption) -> str | None:
+    """Why a cell of the caption column is no caption, or None."""
+    if not isinstance(caption, str):
+        return "the caption is missing" if pd.isna(caption) is True else "the caption is not text"
+    if "\0" in caption:
+        return "the caption contains a null byte"
+    if any("\ud800" <= letter <= "\udfff" for letter in caption):
+        return "the caption contains half a character (a lone surrogate)"
+    return None if caption.strip() else "the caption is empty"
+
+
+def batch_ids(clip, captions: list[Caption]) -> torch.Tensor:
+    """Ids [B, n] on the model's device: to the longest EOT where that is exact, else padded."""
+    if can_trim(clip.model):
+        longest = max(len(c.ids) for c in captions)
+        rows = [c.ids + [0] * (longest - len(c.ids)) for c in captions]
+        return torch.tensor(rows, device=clip.device)
+    return clip.tokenizer([c.text for c in captions], clip.context_length).to(clip.device)
+
+
+def batches(captions: list[Caption], size: int):
+    """Batches of captions of similar length, so that little is padded."""
+    ordered = sorted(captions, key=lambda c: len(c.ids))
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

@@ -1,0 +1,99 @@
+"""The two calls for text: one attribution of a table of pairs, or CLIP4DM's whole ablation."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..trace import count_layers
+from .batch import run
+from .clip4dm import REDUCE, all_variants
+from .registry import get_method, resolve_layers
+
+
+def attribute(
+    clip,
+    pairs,
+    method: str = "clip4dm",
+    layers: int | str | list[int] | None = None,
+    template: str = "A photo depicts ",
+    relu: str = "signed",
+    batch_size: int = 32,
+    alignment: str = "offsets",
+    image_root=None,
+    per_layer: bool = False,
+    tagger=None,
+    progress: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Attribute an image's score to the words of its caption: what CLIP believes and rejects.
+
+    pairs: a frame (or what pandas makes one of) with the columns `image` (path, PIL image
+    or "scene:SEED:INDEX") and `caption`, a unique `pair_id` if wanted; other columns are carried.
+    layers: None is the method's default; a negative number the last so many text layers; zero,
+    positive or "all" every layer; a list names them. template is put before each caption and takes
+    no part in the result. relu: variant of CLIP4DM's ablation. alignment: see `words`. tagger: a
+    spaCy pipeline, adds the column `pos`. per_layer adds columns L0, L1, ... of the layers used.
+
+    Returns (words, pairs). words: one row a word with pair_id, word_index, word, start, end
+    (characters of the caption), attribution (on the method's own scale, sign kept), seen (False
+    for a word beyond the context or without a token of its own, as in "...", which is one token:
+    its attribution is missing, not 0) and n_tokens. pairs: the input with
+    cosine, n_tokens (ids before truncation, BOS and EOT included), truncated, and error: None, or
+    one line that says why the row has no words. A row with an error does not touch the others.
+    Raises UserError on unusable arguments and on towers where the method is undefined.
+    """
+    chosen = get_method(method, "text", relu)
+    used = resolve_layers(chosen.layers if layers is None else layers, text_layers(clip))
+
+    def channels(view):
+        each = chosen.values(view, relu)
+        total = chosen.total(each)[:, None]
+        return torch.cat([total, each], dim=1) if per_layer else total
+
+    words, pairs, values = run(
+        clip, pairs, channels, used, chosen, template=template, alignment=alignment,
+        image_root=image_root, batch_size=batch_size, tagger=tagger, progress=progress,
+    )  # fmt: skip
+    words.insert(5, "attribution", values[:, 0].astype(np.float64))
+    for column, layer in enumerate(used if per_layer else [], start=1):
+        words[f"L{layer}"] = values[:, column].astype(np.float64)
+    return words, pairs
+
+
+class Ablation(NamedTuple):
+    """Every ReLU variant and layer count of CLIP4DM for the same words.
+
+    values: float32 [variants, layer counts, words], NaN for a word not seen. words and pairs: as
+    `attribute` gives them, less the attribution.
+    """
+
+    values: np.ndarray
+    variants: list[str]
+    layer_counts: list[int]
+    words: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def attribute_all_variants(clip, pairs, **options) -> Ablation:
+    """CLIP4DM for every number k of last layers and every ReLU variant, in one pass.
+
+    options: those of `attribute` that are no part of the ablation (template, batch_size, ...).
+    values[v, k-1] is the attribution with relu=variants[v] and layers=-k.
+    """
+    n_layers = text_layers(clip)
+
+    def channels(view):
+        return all_variants(view).flatten(1, 2)
+
+    layers, method = list(range(n_layers)), get_method("clip4dm")
+    words, pairs, values = run(clip, pairs, channels, layers, method, **options)
+    each = values.T.reshape(len(REDUCE), n_layers, -1)[:, ::-1]  # last layer first
+    counts = np.arange(1, n_layers + 1, dtype=np.float32)
+    means = each.cumsum(axis=1, dtype=np.float32) / counts[:, None]
+    return Ablation(means, list(REDUCE), counts.astype(int).tolist(), words, pairs)
+
+
+def text_layers(clip) -> int:
+    """Number of attention layers of the text tower."""
+    return count_layers(clip.model, "text")

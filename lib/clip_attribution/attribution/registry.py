@@ -1,0 +1,106 @@
+"""One registry for all attribution methods, and the meaning of `layers`.
+
+A method is a function of a `View` (see `view.py`) that returns one value a token of the pooled
+row's attention, layer by layer: a tensor [batch, layers, n]. What the layers add up to
+is the method's `combine`. A method knows no captions, no words and no thresholds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import UserError
+
+RELU_VARIANTS = (
+    "signed",
+    "negative_heads",
+    "negative_layers",
+    "negative_layers_gradient",
+    "positive_heads",
+    "absolute",
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attribution method and what the engine has to know about it.
+
+    signed: values below zero speak against the match (False: the method cannot be negative).
+    paper: where it comes from.
+    layers: the default of the `layers` argument.
+    towers: the towers it serves.
+    gradient: False when it reads attention alone.
+    score: the scalar that is differentiated, "cosine" or "logit" (exp(logit_scale) * cosine).
+    combine: how the layers' values become one, "mean", "sum" or "lowest" (take the lowest layer).
+    relu: True when the ReLU variants of CLIP4DM's ablation apply.
+    """
+
+    name: str
+    function: Callable
+    signed: bool
+    paper: str
+    layers: int | str
+    towers: tuple[str, ...] = ("text", "image")
+    gradient: bool = True
+    score: str = "cosine"
+    combine: str = "mean"
+    relu: bool = False
+
+    def values(self, view, relu: str = "signed"):
+        """Values a token, float32 [batch, layers, n]."""
+        return self.function(view, relu=relu) if self.relu else self.function(view)
+
+    def total(self, values):
+        """From [batch, layers, n] to [batch, n]."""
+        if self.combine == "lowest":
+            return values[:, 0]
+        return values.mean(1) if self.combine == "mean" else values.sum(1)
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(name: str, **about) -> Callable:
+    """Register the decorated function as the attribution method `name`."""
+
+    def register(function):
+        METHODS[name] = Method(name, function, **about)
+        return function
+
+    return register
+
+
+def get_method(name: str, tower: str = "text", relu: str = "signed") -> Method:
+    """Look a method up. Raises UserError on an unknown name, tower or ReLU variant."""
+    if name not in METHODS:
+        raise UserError(f"unknown method {name!r}; choose one of {', '.join(sorted(METHODS))}")
+    found = METHODS[name]
+    if tower not in found.towers:
+        raise UserError(f"method {name!r} is not defined for the {tower} tower")
+    if relu not in RELU_VARIANTS:
+        raise UserError(f"unknown relu {relu!r}; choose one of {', '.join(RELU_VARIANTS)}")
+    if relu != "signed" and not found.relu:
+        raise UserError(f"method {name!r} has no ReLU variants; leave relu at 'signed'")
+    return found
+
+
+def resolve_layers(layers: int | str | list[int], n_layers: int) -> list[int]:
+    """The layers meant by `layers`, ascending, counted from 0 at the input.
+
+    A bare number has the meaning of the public CLIP4DM code: negative, the last so many layers
+    (more than there are: all); zero or positive: all. "all" says it plainly. A list names the
+    layers themselves, negative ones from the end. Raises UserError on anything else.
+    """
+    if isinstance(layers, str) and layers == "all":
+        return list(range(n_layers))
+    if isinstance(layers, int) and not isinstance(layers, bool):
+        return list(range(n_layers))[layers:] if layers < 0 else list(range(n_layers))
+    if isinstance(layers, list | tuple | range) and len(layers):
+        return _named_layers(layers, n_layers)
+    raise UserError(f"layers must be a number, 'all' or a list of layers, not {layers!r}")
+
+
+def _named_layers(layers, n_layers: int) -> list[int]:
+    for layer in layers:
+        if not isinstance(layer, int) or not -n_layers <= layer < n_layers:
+            raise UserError(f"no layer {layer!r}: the tower has layers 0 to {n_layers - 1}")
+    return sorted({layer % n_layers for layer in layers})

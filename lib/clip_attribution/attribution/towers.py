@@ -1,0 +1,96 @@
+"""Run a tower of an open_clip model so that its pooled position is known.
+
+The pooled position is the row of attention that every method reads: EOT in CLIP's text tower,
+the class token in a ViT. A tower that pools over many positions has no such row and is refused.
+"""
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+FIRST_TOKEN_POOLERS = ("ClsPooler", "ClsLastHiddenStatePooler")  # of open_clip's text wrapper
+
+
+def text_tower(model):
+    """The module that holds the text tower: `model.text`, or the model itself in plain CLIP."""
+    return model if hasattr(model, "token_embedding") else model.text
+
+
+def text_rows(model, ids: Tensor) -> Tensor:
+    """Pooled position of each row of ids [B, n], LongTensor [B].
+
+    Raises UserError for a tower that pools over several positions.
+    """
+    tower = text_tower(model)
+    if hasattr(tower, "pooler"):
+        return _fixed(ids, 0, type(tower.pooler).__name__ in FIRST_TOKEN_POOLERS)
+    if getattr(tower, "cls_emb", None) is not None:
+        return _fixed(ids, ids.shape[1])
+    pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", "none")
+    if pool == "argmax":
+        return ids.argmax(-1)
+    if pool == "eos":
+        return (ids == _eos_id(tower)).int().argmax(-1)
+    return _fixed(ids, ids.shape[1] - 1 if pool == "last" else 0, pool in ("first", "last"))
+
+
+def _fixed(ids: Tensor, position: int, single: bool = True) -> Tensor:
+    if not single:
+        raise UserError(
+            "this text tower pools over all its tokens, so no single row of attention leads to "
+            "the score: word attribution by attention is undefined for it"
+        )
+    return torch.full((len(ids),), position, dtype=torch.long, device=ids.device)
+
+
+def _eos_id(tower) -> int:
+    return tower.text_eos_id if hasattr(tower, "text_eos_id") else tower.eos_id
+
+
+def can_trim(model) -> bool:
+    """Whether columns beyond the longest EOT may be dropped without changing a number.
+
+    True for a causal tower that pools at EOT: no position up to EOT sees a later one.
+    """
+    tower = text_tower(model)
+    pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", "none")
+    causal = getattr(tower, "attn_mask", None) is not None
+    appended = getattr(tower, "cls_emb", None) is not None
+    return causal and pool in ("argmax", "eos") and not appended
+
+
+def encode_text(model, ids: Tensor) -> Tensor:
+    """Text features [B, D], not normalised, of ids [B, n] that may be trimmed to n columns."""
+    if not can_trim(model):
+        return model.encode_text(ids, normalize=False)
+    tower, n = text_tower(model), ids.shape[1]
+    dtype = tower.transformer.get_cast_dtype()
+    x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:n].to(dtype)
+    x = tower.transformer(x, attn_mask=tower.attn_mask[:n, :n])
+    x = tower.ln_final(x[torch.arange(len(ids), device=ids.device), text_rows(model, ids)])
+    head = tower.text_projection
+    if head is None:
+        return x
+    return head(x) if isinstance(head, torch.nn.Module) else x @ head
+
+
+def image_layout(model) -> tuple[int, tuple[int, int]]:
+    """Number of tokens before the patches, and the grid (rows, columns) of the patches.
+
+    Raises UserError unless the tower is a ViT pooled at its class token (position 0).
+    """
+    visual = model.visual
+    trunk = getattr(visual, "trunk", None)
+    if trunk is not None and hasattr(trunk, "patch_embed"):
+        single = getattr(trunk, "global_pool", "") == "token" and trunk.num_prefix_tokens >= 1
+        prefix, grid = trunk.num_prefix_tokens, trunk.patch_embed.grid_size
+    else:
+        single = getattr(visual, "pool_type", "") == "tok" and visual.attn_pool is None
+        prefix, grid = 1, getattr(visual, "grid_size", None)
+    if not single:
+        raise UserError(
+            f"the image tower {type(trunk or visual).__name__} is not pooled at a class token, so "
+            "no single row of attention leads to the score: heat maps by attention are undefined"
+        )
+    return prefix, tuple(grid)

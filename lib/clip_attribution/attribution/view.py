@@ -1,0 +1,42 @@
+"""What a method sees of one traced batch: attention and its gradient, cut to what it asks for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class View:
+    """One batch after the backward pass.
+
+    trace: the open trace of the tower. rows: pooled position of each element [B].
+    layers: the layers used, ascending. scale: factor from the differentiated scalar
+    to the method's own score. Everything comes back in float32.
+    """
+
+    trace: Any
+    rows: Tensor
+    layers: list[int]
+    scale: float = 1.0
+
+    def attention(self, layer: int) -> Tensor:
+        """Attention of the pooled row, [B, H, n]."""
+        return self.trace.attention(layer, rows=self.rows).detach().float()
+
+    def gradient(self, layer: int) -> Tensor:
+        """Gradient of the score with respect to that row, [B, H, n]."""
+        return self.trace.attention_grads(layer, rows=self.rows).detach().float() * self.scale
+
+    def attention_map(self, layer: int) -> Tensor:
+        """All rows of attention, [B, H, n, n]."""
+        return self.trace.attention(layer).detach().float()
+
+    def gradient_map(self, layer: int) -> Tensor:
+        """Gradient of the score with respect to all rows, [B, H, n, n]."""
+        return self.trace.attention_grads(layer).detach().float() * self.scale
+
+    def start_row(self, n: int) -> Tensor:
+        """The unit vector of the pooled position, [B, n]."""
+        return torch.nn.functional.one_hot(self.rows, n).float()

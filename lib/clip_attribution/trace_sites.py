@@ -1,0 +1,86 @@
+"""Where the attention modules of a tower are: one a residual block, and one of the pooler."""
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from .trace_adapters import LAYOUTS, layout_of
+from .trace_reading import TraceError
+
+BLOCK_LISTS = (  # where a tower keeps its residual blocks
+    "transformer.resblocks",
+    "transformer.encoder.layer",
+    "trunk.blocks",
+)
+POOLERS = ("attn_pool_contrastive", "attn_pool", "attnpool", "trunk.attn_pool")
+
+
+class Site(NamedTuple):
+    """One attention module: its key (layer index or "pooler"), path, and the block around it."""
+
+    key: int | str
+    name: str
+    module: nn.Module
+    block: nn.Module
+
+
+def _reach(root: nn.Module, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name, None)
+    return root
+
+
+def _tower(model: nn.Module, tower: str) -> nn.Module:
+    if tower not in ("text", "image"):
+        raise TraceError(f"tower must be 'text' or 'image', not {tower!r}")
+    found = getattr(model, "visual", None) if tower == "image" else getattr(model, "text", model)
+    if not isinstance(found, nn.Module):
+        raise TraceError(f"{type(model).__name__} has no {tower} tower: pass an open_clip model")
+    return found
+
+
+def _attentions(module: nn.Module) -> list[nn.Module]:
+    return [inner for inner in module.modules() if layout_of(inner)]
+
+
+def _suspects(module: nn.Module) -> list[nn.Module]:
+    """Modules that look like attention by their class, a base class, or their own name."""
+
+    def looks(name: str, inner: nn.Module) -> bool:
+        kinds = [kind.__name__ for kind in type(inner).__mro__]
+        return any("att" in word.lower() for word in (name.rsplit(".")[-1], *kinds))
+
+    return [inner for name, inner in module.named_modules() if name and looks(name, inner)]
+
+
+def _site(key: int | str, block: nn.Module, names: dict[nn.Module, str]) -> Site:
+    found = _attentions(block)
+    if len(found) == 1:
+        return Site(key, names[found[0]], found[0], block)
+    odd = (found[1:] or _suspects(block) or [block])[0]
+    known = ", ".join(sorted({name.rsplit(".", 1)[1] for name in LAYOUTS}))
+    kind = f"{type(odd).__module__}.{type(odd).__name__}"
+    what = f"{len(found)} attention modules" if found else "unknown attention layout"
+    raise TraceError(f"{what}: {names[odd] or names[block]} is a {kind}; known are {known}")
+
+
+def find_sites(model: nn.Module, tower: str) -> list[Site]:
+    """Every block's attention module in forward order, then the pooler's where there is one."""
+    root = _tower(model, tower)
+    names = {module: name for name, module in model.named_modules()}
+    lists = [found for path in BLOCK_LISTS if (found := _reach(root, path)) is not None]
+    blocks = list(lists[0]) if lists else []
+    sites = [_site(i, block, names) for i, block in enumerate(blocks)]
+    poolers = [found for path in POOLERS if (found := _reach(root, path)) is not None]
+    if poolers and _attentions(poolers[0]):
+        sites.append(_site("pooler", poolers[0], names))
+    if sites:
+        return sites
+    odd = next((f"; {names[m]} is a {type(m).__name__}" for m in _suspects(root)), "")
+    kind = type(getattr(root, "trunk", getattr(root, "transformer", root))).__name__
+    raise TraceError(f"the {tower} tower ({kind}) has no attention blocks that can be traced{odd}")
+
+
+def count_layers(model: nn.Module, tower: str = "text") -> int:
+    """Number of residual attention blocks of a tower (0 for a ResNet)."""
+    return sum(site.key != "pooler" for site in find_sites(model, tower))

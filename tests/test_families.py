@@ -1,0 +1,180 @@
+"""Every family of open_clip models, reduced, with random weights: attributions or a clear error."""
+
+import copy
+import json
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
+
+from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
+from clip_attribution.attribution import METHODS
+from clip_attribution.attribution.towers import can_trim, encode_text, text_rows
+from clip_attribution.errors import UserError
+from clip_attribution.trace import trace
+
+CAPTIONS = ["a cup of coke", "Two dogs, one cat.", "the dog's café", "many words of a dog, " * 40]
+TEXT = {"width": 32, "heads": 4, "layers": 4}
+VIT = {"width": 32, "head_width": 8, "layers": 3, "image_size": 64}
+POOLER = {"attentional_pool": True, "attn_pooler_heads": 4, "attn_pooler_queries": 8}
+
+
+def reduced(name, vision, text=None, **more):
+    """The registered config of a family with smaller numbers; its flags stay."""
+    config = copy.deepcopy(open_clip.get_model_config(name))
+    config["vision_cfg"] |= vision
+    config["text_cfg"] |= TEXT if text is None else text
+    return config | {"embed_dim": 32} | more
+
+
+def coca():
+    decoder = {"width": 32, "heads": 4, "layers": 2, "attn_pooler_heads": 4}
+    config = reduced("coca_ViT-B-32", VIT | POOLER)
+    config["multimodal_cfg"] |= decoder
+    return config
+
+
+def eva02():
+    small = {"timm_model_name": "eva02_tiny_patch14_224", "image_size": 56}
+    return reduced("EVA02-B-16", small)
+
+
+def resnet():
+    return reduced("RN50", {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64})
+
+
+def siglip(folder):
+    small = {"timm_model_name": "vit_tiny_patch16_224", "image_size": 64}
+    text = TEXT | {"hf_tokenizer_name": sentence_tokenizer(folder, bos=False), "vocab_size": 400}
+    return reduced("ViT-B-16-SigLIP", small, text, embed_dim=192)
+
+
+def xlm_roberta(folder, pooler):
+    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+    size |= {"intermediate_size": 64, "vocab_size": 400, "max_position_embeddings": 90}
+    XLMRobertaConfig(**size, pad_token_id=1).save_pretrained(folder)
+    name = sentence_tokenizer(folder, bos=True)
+    text = {"hf_model_name": name, "hf_tokenizer_name": name, "hf_pooler_type": pooler}
+    return reduced("xlm-roberta-base-ViT-B-32", VIT | {"patch_size": 16}, text)
+
+
+def sentence_tokenizer(folder, bos):
+    """A small SentencePiece-like tokenizer in a folder, since the hub's are out of reach."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>")
+    tokenizer.train_from_iterator(["A photo depicts " + caption for caption in CAPTIONS], trainer)
+    frame = "<s> $A </s>" if bos else "$A </s>"
+    numbers = [(word, tokenizer.token_to_id(word)) for word in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single=frame, special_tokens=numbers)
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    if not (folder / "config.json").exists():  # the tokenizer's loader asks for a model type
+        (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    return str(folder)
+
+
+FAMILIES = {
+    "ViT-B-32": lambda folder: reduced("ViT-B-32", VIT),
+    "ViT-B-32-quickgelu": lambda folder: reduced("ViT-B-32-quickgelu", VIT),
+    "CoCa": lambda folder: coca(),
+    "EVA02": lambda folder: eva02(),
+    "SigLIP": siglip,
+    "ResNet": lambda folder: resnet(),
+    "XLM-R cls": lambda folder: xlm_roberta(folder, "cls_pooler"),
+    "XLM-R mean": lambda folder: xlm_roberta(folder, "mean_pooler"),
+}
+NO_TEXT = ("XLM-R mean",)
+NO_IMAGE = ("CoCa", "SigLIP", "ResNet")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family")
+    name = "small-quickgelu" if "quickgelu" in request.param else "small"
+    return request.param, load_clip(name, model_config=FAMILIES[request.param](folder))
+
+
+def image(seed=0):
+    pixels = np.random.RandomState(seed).randint(0, 255, (80, 64, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return pd.DataFrame({"image": [image(i) for i in range(4)], "caption": CAPTIONS})
+
+
+def test_words(family, pairs):
+    name, clip = family
+    for method in METHODS:
+        if name in NO_TEXT:
+            with pytest.raises(UserError, match="pools over all its tokens"):
+                attribute(clip, pairs, method)
+            continue
+        words, done = attribute(clip, pairs, method)
+        assert done.error.isna().all() and done.truncated.tolist() == [False] * 3 + [True]
+        assert np.isfinite(words.attribution[words.seen]).all()
+        assert words.seen[words.pair_id < 3].all() and not words.seen.all()
+        assert (words.attribution[words.seen] != 0).any()
+
+
+def test_cosines_are_those_of_the_model(family, pairs):
+    name, clip = family
+    if name in NO_TEXT:
+        return
+    texts = ["A photo depicts " + caption for caption in pairs.caption]
+    wanted = (clip.encode_images(list(pairs.image)) * clip.encode_texts(texts)).sum(-1)
+    np.testing.assert_allclose(attribute(clip, pairs)[1].cosine, wanted, atol=2e-6)
+
+
+def test_a_batch_equals_its_members(family, pairs):
+    name, clip = family
+    if name in NO_TEXT:
+        return
+    table = attribute_all_variants(clip, pairs)
+    apart = [attribute_all_variants(clip, pairs[i : i + 1]).values for i in range(4)]
+    np.testing.assert_allclose(table.values, np.concatenate(apart, axis=-1), atol=1e-6)
+
+
+def test_the_row_is_the_only_one_that_leads_to_the_score(family):
+    name, clip = family
+    if name in NO_TEXT:
+        return
+    ids = clip.tokenizer(["a cup of coke", "dogs"])
+    rows = text_rows(clip.model, ids)
+    with trace(clip.model, "text", start=-1) as traced:
+        traced.backward(encode_text(clip.model, ids).float().square().sum())
+    gradient = traced.head_output_grads(traced.layers[-1]).abs().sum((1, 3))  # [B, n]
+    assert (gradient.argmax(-1) == rows).all()
+    assert (gradient > 0).sum(-1).tolist() == [1, 1]
+
+
+def test_trimming_only_where_it_is_exact(family):
+    name, clip = family
+    assert can_trim(clip.model) == (name not in ("CoCa", "SigLIP", "XLM-R cls", "XLM-R mean"))
+    if can_trim(clip.model):
+        ids = clip.tokenizer(["a cup of coke", "dogs"])
+        with torch.no_grad():
+            short, full = (encode_text(clip.model, x) for x in (ids[:, : ids[0].argmax() + 1], ids))
+        np.testing.assert_allclose(short, full, atol=1e-6)
+        np.testing.assert_allclose(full, clip.model.encode_text(ids), atol=1e-6)
+
+
+def test_heat_maps(family):
+    name, clip = family
+    images, texts = [image(0), image(1)], ["a dog", "two cats"]
+    for method in METHODS:
+        if name in NO_IMAGE:
+            with pytest.raises(UserError, match="class token"):
+                image_attribution(clip, images, texts, method)
+            continue
+        maps = image_attribution(clip, images, texts, method)
+        assert maps.shape == (2, *clip.grid) and np.isfinite(maps).all() and (maps != 0).any()
