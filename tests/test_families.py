@@ -40,7 +40,7 @@ def coca():
 
 
 def eva02():
-    small = {"timm_model_name": "eva02_tiny_patch14_224", "image_size": 56}
+    small = {"timm_model_name": "eva02_tiny_patch14_224"}
     return reduced("EVA02-B-16", small)
 
 
@@ -49,9 +49,9 @@ def resnet():
 
 
 def siglip(folder):
-    small = {"timm_model_name": "vit_tiny_patch16_224", "image_size": 64}
+    small = {"timm_model_name": "test_vit", "image_size": 160}
     text = TEXT | {"hf_tokenizer_name": sentence_tokenizer(folder, bos=False), "vocab_size": 400}
-    return reduced("ViT-B-16-SigLIP", small, text, embed_dim=192)
+    return reduced("ViT-B-16-SigLIP", small, text, embed_dim=64)
 
 
 def xlm_roberta(folder, pooler):
@@ -122,7 +122,8 @@ def test_words(family, pairs):
         words, done = attribute(clip, pairs, method)
         assert done.error.isna().all() and done.truncated.tolist() == [False] * 3 + [True]
         assert np.isfinite(words.attribution[words.seen]).all()
-        assert words.seen[words.pair_id < 3].all() and not words.seen.all()
+        spoken = words[(words.pair_id < 3) & ~words.word.isin([".", ","])]  # SigLIP drops those
+        assert spoken.seen.all() and not words.seen.all()
         assert (words.attribution[words.seen] != 0).any()
 
 
@@ -164,8 +165,8 @@ def test_trimming_only_where_it_is_exact(family):
         ids = clip.tokenizer(["a cup of coke", "dogs"])
         with torch.no_grad():
             short, full = (encode_text(clip.model, x) for x in (ids[:, : ids[0].argmax() + 1], ids))
-        np.testing.assert_allclose(short, full, atol=1e-6)
-        np.testing.assert_allclose(full, clip.model.encode_text(ids), atol=1e-6)
+        np.testing.assert_allclose(short, full, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(full, clip.model.encode_text(ids), atol=1e-5, rtol=1e-5)
 
 
 def test_heat_maps(family):

@@ -107,7 +107,9 @@ def test_every_pair_is_scored(table, tmp_path, options):
     words = pd.read_parquet(tmp_path / "out/words.parquet")
     for column in ("image", "caption", "source"):
         assert pairs[column].tolist() == frame[column].tolist()
-    assert pairs["error"].isna().all() and np.isfinite(pairs[["cosine", "f_clip_score"]]).all(None)
+    assert pairs["error"].isna().all() and np.isfinite(pairs[["cosine", "f_clip_score"]]).all(
+        axis=None
+    )
     assert np.isfinite(words.loc[words["seen"], "attribution"]).all()
     assert set(words.loc[words["seen"], "pair_id"]) == set(pairs["pair_id"])
     text = dict(zip(pairs["pair_id"], pairs["caption"], strict=True))

@@ -190,6 +190,20 @@ def test_bad_rows_stay_alone(run, place, tmp_path, options):
     pd.testing.assert_frame_equal(pairs, clean_pairs, check_exact=False, rtol=0, atol=1e-6)
 
 
+def test_nothing_but_bad_rows(run):
+    rows = [{"image": "absent.png", "caption": "a boat"}, {"image": "absent.png", "caption": ""}]
+    status, words, pairs = run(rows)
+    assert status == 3 and list(words) == WORDS_COLUMNS and words.empty
+    assert pairs["error"].notna().all() and pairs["cosine"].isna().all()
+
+
+def test_parts_of_speech(run, place, tmp_path):
+    status, words, _ = run([{"image": place[1][0], "caption": "two red boats"}], "--pos")
+    assert status == 0 and list(words) == [*WORDS_COLUMNS, "pos"]
+    assert words["pos"].tolist() == ["NUM", "ADJ", "NOUN"]
+    assert "core_web_sm" in json.loads((tmp_path / "out/score.json").read_text())["tagger"]
+
+
 def test_long_caption_is_cut(run, place):
     rows = [{"image": place[1][0], "caption": "word " * 10_000}]
     status, words, pairs = run(rows)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,11 @@ TEMPLATE = "A photo depicts "
 FEW = settings(max_examples=200, deadline=None, derandomize=True)
 
 SNIPPETS = [
-    "a", "A man", " ", "  ", "\t", "\n", "\r\n", "\x00", "\x07", "\x1b[31m", "\xa0", "\u200d", "\ufeff",
-    ".", ",", "...", '".', "“", "”", "’", "&", "&amp;", "&amp;lt;", "&eacute;", "&notit;", "&#1;",
-    "&#x1F600;", "<", "</w>", "<end_of_text>", "_", "café", "e\u0301", "cafÃ©", "â€œ", "â€\x9d", "Ã ",
-    "ﬁ", "ﷺ", "ＡＢ", "İ", "ΣΑΣ", "ß", "👩‍👩‍👧", "🦜", "\ud83d", "\ude00", "日本語", "ไทย", "x", "42",
+    "a", "A man", " ", "  ", "\t", "\n", "\r\n", "\x00", "\x07", "\x1b[31m", "\xa0", "\u200d",
+    "\ufeff", ".", ",", "...", '".', "“", "”", "’", "&", "&amp;", "&amp;lt;", "&eacute;", "&notit;",
+    "&#1;", "&#x1F600;", "<", "</w>", "<end_of_text>", "_", "x", "42", "ß", "İ", "café", "e\u0301",
+    "cafÃ©", "â€œ", "â€\x9d", "Ã ", "\ufb01", "\ufdfa", "\uff21\uff22", "ΣΑΣ", "🦜", "👩\u200d👧",
+    "\ud83d", "\ude00", "日本語", "ไทย",
 ]  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=60),
@@ -87,7 +89,7 @@ def test_cleaning_is_followed(cleaning, text):
 @FEW
 def test_spans_cover_what_clip_saw(cleaning, text):
     """What CLIP saw: the sources of all cleaned characters that are no space. A span may go over
-    a character that cleaning deleted in the middle of a token, but never over a space that stays."""
+    a character that cleaning deleted inside a token, but never over a space that stays."""
     tokenizer = TOKENIZERS[cleaning]
     cleaned = clean(text, tokenizer.clean_fn)
     tokens = token_spans(tokenizer, text, 10_000)
@@ -255,6 +257,7 @@ def test_public_words_drift_where_known(name):
     """Encoding word by word differs from encoding whole only in these captions, and where it
     does not, both alignments give the same words."""
     captions = captions_of(name)
+    alone = cache(lambda word: encode(CLIP, word))
     drifted = 0
     for caption in captions:
         words = split_words(caption)
@@ -262,7 +265,7 @@ def test_public_words_drift_where_known(name):
             align(CLIP, caption, words, template=TEMPLATE, context_length=77, alignment=alignment)
             for alignment in ("offsets", "public_words")
         ]
-        if [i for word in words for i in encode(CLIP, word.text)] != encode(CLIP, caption):
+        if [i for word in words for i in alone(word.text)] != encode(CLIP, caption):
             drifted += 1
             continue
         assert both[0][1].tolist() == both[1][1].tolist(), caption
@@ -299,7 +302,11 @@ def hugging_face(tmp_path_factory):
             train.WordPieceTrainer,
         ),
     }
-    corpus = ["a photo depicts the cat", "red cats and dogs, standing", "state-of-the-art café."] * 9
+    corpus = [
+        "a photo depicts the cat",
+        "red cats and dogs, standing",
+        "state-of-the-art café.",
+    ] * 9
     found = {}
     for name, (model, split, trainer) in pieces.items():
         tokenizer = Tokenizer(model)

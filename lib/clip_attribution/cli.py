@@ -31,7 +31,8 @@ Attribute every word of every caption; write DIR/words.parquet, DIR/pairs.parque
 PAIRS needs the columns image (a path under the image root, or scene:SEED:INDEX) and caption;
 pair_id is optional and further columns are carried through. A row that cannot be computed keeps
 its reason in the column error and stops no other row. A run that was stopped goes on where it was
-when the same command is given again; a finished one is not repeated."""
+when the same command is given again; a finished one is not repeated. A picture is encoded once in a
+chunk of rows: keep the captions of a picture together."""
 SCORE_END = """\
 exit status: 0 all rows computed, 3 some rows carry an error, 2 unusable arguments."""
 
@@ -100,7 +101,10 @@ def add_model_options(parser):
     group = parser.add_argument_group("model (default: the embedded one)")
     group.add_argument("--model", metavar="NAME", help="open_clip name, such as ViT-B-32")
     group.add_argument(
-        "--pretrained", metavar="TAG|FILE", help="open_clip tag, or a .safetensors/.pt/.bin file"
+        "--pretrained",
+        metavar="TAG|FILE",
+        help="open_clip tag, or a .safetensors/.pt/.bin file; without it a named model has random "
+        "weights",
     )
     group.add_argument("--model-config", metavar="FILE", help="model configuration (JSON)")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -110,7 +114,7 @@ def add_model_options(parser):
 def add_attribution_options(parser):
     """Add the options of `attribute` and of the decision."""
     group = parser.add_argument_group("attribution (defaults: the public CLIP4DM settings)")
-    group.add_argument("--method", default="clip4dm", help="default: %(default)s")
+    group.add_argument("--method", metavar="NAME", default="clip4dm", help="default: %(default)s")
     group.add_argument(
         "--start-layer",
         metavar="K",
@@ -120,6 +124,7 @@ def add_attribution_options(parser):
     )
     group.add_argument(
         "--template",
+        metavar="TEXT",
         default="A photo depicts ",
         help="text put before each caption (default: %(default)r)",
     )
@@ -129,7 +134,9 @@ def add_attribution_options(parser):
         default="threshold",
         help="misaligned: the words below epsilon, or the lowest word (default: %(default)s)",
     )
-    group.add_argument("--epsilon", type=float, default=-5e-5, help="default: %(default)s")
+    group.add_argument(
+        "--epsilon", metavar="X", type=float, default=-5e-5, help="default: %(default)s"
+    )
     group.add_argument(
         "--variant",
         choices=("paper", "threshold", "min", "segment"),
@@ -137,7 +144,9 @@ def add_attribution_options(parser):
         help="form of the F-CLIPScore (default: %(default)s)",
     )
     group.add_argument("--pos", action="store_true", help="add each word's part of speech")
-    group.add_argument("--batch-size", metavar="N", type=positive, default=32)
+    group.add_argument(
+        "--batch-size", metavar="N", type=positive, default=32, help="default: %(default)s"
+    )
 
 
 def add_score(commands):

@@ -22,7 +22,7 @@ def symmetric_limit(values) -> float:
 
 def colours(values, limit: float) -> np.ndarray:
     """RGB in 0..1, [..., 3], of values [...] on the scale from -limit to limit."""
-    return SCALE(Normalize(-limit, limit)(np.asarray(values, dtype=float)))[..., :3]
+    return np.asarray(SCALE(Normalize(-limit, limit)(np.asarray(values, dtype=float))))[..., :3]
 
 
 def text_colour(background) -> str:

@@ -1,23 +1,24 @@
 """`explain`: one picture and one caption, and what CLIP makes of every word.
 
-The result shows itself: as text in a terminal, as HTML in a notebook (see `display_html`).
+The result shows itself: as text in a terminal (`display_text`), as HTML in a notebook
+(`display_html`).
 """
 
 import os
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from . import display_text
 from .attribution import attribute, get_method, image_attribution
-from .colours import number, symmetric_limit
+from .colours import symmetric_limit
 from .errors import UserError
 from .images import open_image
 from .misalignment import EPSILON, clip_score, decide, f_clip_score
 
-BAR = 24  # characters: the longest bar of the text form, on each side
+SCORES = ("cosine", "clip_score", "f_clip_score", "misaligned")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,32 +51,28 @@ class Explanation:
 
     def decision(self) -> str:
         """The decision in words: "rejects: coke"."""
-        if not self.facts["signed"]:
-            return f"no decision: the method {self.facts['method']} cannot be negative"
-        names = ", ".join(printable(word) for word in self.misaligned)
-        if self.facts["decision"] == "most_negative":
-            return f"least believed: {names}"
-        return f"rejects: {names}" if names else "rejects: no word"
+        return display_text.decision(self)
 
     def finding(self) -> str:
         """One sentence for the title of a figure, from the numbers."""
-        return finding(self)
+        return display_text.finding(self)
 
     def scores(self) -> str:
         """Cosine, CLIPScore and F-CLIPScore in one line."""
-        limit = min(self.limit, 0.1)
-        return (f"cosine {self.cosine:.3f}, CLIPScore {self.clip_score:.3f}, "
-                f"F-CLIPScore {number(self.f_clip_score, limit)}")  # fmt: skip
+        return display_text.scores(self)
 
     def summary(self) -> str:
-        """Three lines: how many words speak for and against the picture, decision, scores."""
-        values = self.words["attribution"].dropna()
-        line = f"{(values > 0).sum()} of {len(values)} words raise the score, "
-        line += f"{(values < 0).sum()} lower it"
-        return "\n".join([f"{printable(self.caption)!r}: {line}", self.finding(), self.scores()])
+        """Three lines: words for and against the picture, the finding, the scores."""
+        return display_text.summary(self)
+
+    def as_dict(self) -> dict:
+        """Facts, scores and the value of every word as plain values, for JSON."""
+        words = self.words[["word", "attribution", "seen", "misaligned"]]
+        scores = {name: getattr(self, name) for name in SCORES}
+        return {"caption": self.caption, **scores, "words": words.to_dict("records"), **self.facts}
 
     def __repr__(self) -> str:
-        return text_form(self)
+        return display_text.text_form(self)
 
     def _repr_html_(self) -> str:
         from .display_html import html_form
@@ -102,26 +99,34 @@ def explain(
     Raises UserError (ImageError for the picture) with one line that says what is unusable.
     """
     picture = open_image(image)
+    words, cosine = attribute_one(clip, picture, caption, method, layers, template)
+    values, reason = None, "not asked for"
+    if heatmap:
+        values, reason = heat_map(clip, picture, template + caption, method)
+    signed = get_method(method).signed
+    found = decide(words, decision, epsilon)
+    against = f_clip_score(cosine, words["attribution"], words["word"], epsilon=epsilon)
+    rows = {row for one in found for row in one.rows if signed}
+    facts = {
+        "image": label(image), "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
+        "method": method, "layers": layers, "template": template, "decision": decision,
+        "epsilon": epsilon, "unit": unit(method), "signed": signed,
+    }  # fmt: skip
+    return Explanation(
+        caption, words.assign(misaligned=[row in rows for row in range(len(words))]), cosine,
+        float(clip_score(cosine)), against if signed else float("nan"),
+        [one.text for one in found if signed], picture, as_seen(clip, picture), values, reason,
+        facts,
+    )  # fmt: skip
+
+
+def attribute_one(clip, picture, caption, method, layers, template):
+    """(words frame, cosine) of one pair; UserError where `attribute` would note an error."""
     pair = [{"image": picture, "caption": caption}]
     words, pairs = attribute(clip, pair, method, layers, template)
     if pairs["error"][0] is not None:
         raise UserError(pairs["error"][0])
-    found = decide(words, decision, epsilon)
-    signed = get_method(method).signed
-    rows = {row for one in found for row in one.rows} if signed else set()
-    cosine = float(pairs["cosine"][0])
-    f_score = f_clip_score(cosine, words["attribution"], words["word"], epsilon=epsilon)
-    values, reason = heat_map(clip, picture, template + caption, method) if heatmap else (None, "off")
-    return Explanation(
-        caption, words.assign(misaligned=[row in rows for row in range(len(words))]), cosine,
-        float(clip_score(cosine)), f_score if signed else float("nan"),
-        [one.text for one in found] if signed else [], picture, as_seen(clip, picture), values,
-        reason, {
-            "image": label(image), "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
-            "method": method, "layers": layers, "template": template, "decision": decision,
-            "epsilon": epsilon, "unit": unit(method), "signed": signed,
-        },
-    )  # fmt: skip
+    return words, float(pairs["cosine"][0])
 
 
 def heat_map(clip, picture, text: str, method: str):
@@ -133,11 +138,17 @@ def heat_map(clip, picture, text: str, method: str):
 
 
 def as_seen(clip, picture: Image.Image) -> Image.Image:
-    """The picture as the model saw it: preprocessed, its normalising undone."""
-    pixels, scaling = clip.preprocess(picture), clip.preprocess.transforms[-1]
-    mean, std = (pixels.new_tensor(part)[:, None, None] for part in (scaling.mean, scaling.std))
-    pixels = (pixels * std + mean).clamp(0, 1).permute(1, 2, 0)
-    return Image.fromarray((255 * pixels).round().byte().cpu().numpy())
+    """The picture as the model saw it: preprocessed, its normalising undone.
+
+    The scale of each channel is read off a black and a white picture.
+    """
+    pixels, black, white = (
+        clip.preprocess(one).numpy()
+        for one in (picture, *(Image.new("RGB", (8, 8), shade) for shade in ("black", "white")))
+    )
+    low, high = black.min((1, 2), keepdims=True), white.max((1, 2), keepdims=True)
+    pixels = np.clip((pixels - low) / (high - low), 0, 1).transpose(1, 2, 0)
+    return Image.fromarray(np.rint(255 * pixels).astype(np.uint8))
 
 
 def label(image) -> str:
@@ -154,64 +165,14 @@ def unit(method: str) -> str:
     return chosen.score if chosen.gradient else "attention"
 
 
-def finding(explanation: Explanation) -> str:
-    """What stands out: the rejected words, or that there is none, with the values."""
-    words, limit = explanation.words.dropna(subset="attribution"), explanation.limit
-    if words.empty:
-        return "CLIP has seen no word of this caption"
-    low = words[words["misaligned"]].sort_values("attribution", kind="stable")
-    if len(low):
-        verb = "CLIP rejects" if explanation.facts["decision"] == "threshold" else "least believed:"
-        more = f" and {len(low) - 3} more" if len(low) > 3 else ""
-        return f"{verb} {', '.join(named(row, limit) for row in low[:3].itertuples())}{more}"
-    top = words.iloc[words["attribution"].argmax()]
-    if not explanation.facts["signed"]:
-        return f"CLIP reads {named(top, limit)} most"
-    return f"CLIP rejects no word; it believes {named(top, limit)} most"
+def compare(true: Explanation, foil: Explanation) -> pd.DataFrame:
+    """A caption and its foil word by word: word, attribution, foil_word, foil_attribution, change.
 
-
-def named(row, limit: float) -> str:
-    """A word and its attribution: “coke” (-0.012)."""
-    return f"“{printable(row.word)}” ({number(row.attribution, limit)})"
-
-
-def printable(text: str) -> str:
-    """The text on one line: controls, line breaks and direction marks written as escapes."""
-    return "".join(c if c.isprintable() or joins(c) else repr(c)[1:-1] for c in text)
-
-
-def joins(character: str) -> bool:
-    """Whether a character holds an emoji or a script's letters together and shows nothing itself."""
-    return character in "\u200c\u200d" or unicodedata.category(character) == "Mn"
-
-
-def text_form(explanation: Explanation) -> str:
-    """Aligned lines for a terminal: value, signed bar, word (last, as its width is unknown)."""
-    facts, limit = explanation.facts, explanation.limit
-    lines = [
-        explanation.decision(), f"caption: {printable(explanation.caption)}", explanation.scores(),
-        f"{facts['model']}, {facts['method']}, layers {facts['layers'] or 'default'}, template "
-        f"{printable(facts['template'])!r}, scale ±{limit:.3g} {facts['unit']}",
-    ]  # fmt: skip
-    lines += [word_line(row, limit) for row in explanation.words.itertuples() if row.seen]
-    unseen = explanation.words.loc[~explanation.words["seen"], "word"]
-    if len(unseen):
-        lines.append(f"not seen (beyond the context): {shortened(unseen)}")
-    if explanation.heatmap is None:
-        lines.append(f"no heat map: {explanation.no_heatmap}")
-    return "\n".join(lines)
-
-
-def word_line(row, limit: float) -> str:
-    """One word of the text form."""
-    length = int(round(BAR * abs(row.attribution) / limit))
-    left = ("-" * length if row.attribution < 0 else "").rjust(BAR)
-    right = ("+" * length if row.attribution > 0 else "").ljust(BAR)
-    mark = "  <- rejected" if row.misaligned else ""
-    return f"{number(row.attribution, limit)} {left}|{right} {printable(row.word)}{mark}"
-
-
-def shortened(words, most: int = 12) -> str:
-    """The first words of a long list, and how many more there are."""
-    more = f" ... and {len(words) - most} more" if len(words) > most else ""
-    return " ".join(printable(word) for word in words[:most]) + more
+    Raises UserError when they have different numbers of words.
+    """
+    if len(true.words) != len(foil.words):
+        raise UserError("the captions have different numbers of words: nothing to compare by place")
+    frame = true.words[["word", "attribution"]].assign(
+        foil_word=foil.words["word"], foil_attribution=foil.words["attribution"]
+    )
+    return frame.assign(change=frame["foil_attribution"] - frame["attribution"])

@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from .colours import DRAWN, colours, number, overlay, symmetric_limit, text_colour
+from .display_text import layers_in_words
 
 BOX = ("background:#ffffff;color:#1a1a1a;color-scheme:light;padding:12px 14px;border:1px solid "
        "#d0d0d0;border-radius:6px;max-width:760px;font-family:sans-serif;font-size:14px;"
@@ -127,8 +128,7 @@ def data_uri(picture: Image.Image) -> str:
 def outcome(explanation) -> str:
     """Decision, scores, and what they were computed with."""
     facts = explanation.facts
-    layers = "default" if facts["layers"] is None else facts["layers"]
-    made = (f"{facts['model']}; {facts['method']}, layers {layers}; read as "
+    made = (f"{facts['model']}; {facts['method']}, {layers_in_words(facts['layers'])}; read as "
             f"“{facts['template']}…”; {facts['decision']}, ε = {facts['epsilon']:g}")  # fmt: skip
     return (
         f"<div><strong>{escape(explanation.decision())}</strong> · {escape(explanation.scores())}"

@@ -78,3 +78,37 @@ def location_chance(words: pd.DataFrame, pair_ids) -> pd.Series:
     """Chance that a uniformly random seen word is the foiled one: 1 / number of seen words."""
     counts = words.dropna(subset=["attribution"]).groupby("pair_id").size()
     return 1 / counts.reindex(pair_ids)
+
+
+def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
+    """Average precision with a bootstrap interval over groups of rows that belong together.
+
+    positive [n]: True for the class to be found; score [n]: larger means more positive; groups
+    [n]: rows resampled together (a caption and its foil), each row alone by default. Equal scores
+    count as one threshold, as in scikit-learn. The estimate's n is the number of groups.
+    """
+    positive, score = np.asarray(positive, bool), np.asarray(score, float)
+    groups = np.arange(len(score)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    keep = ~np.isnan(score)
+    positive, score, groups = positive[keep], score[keep], pd.factorize(groups[keep])[0]
+    n = int(groups.max()) + 1 if len(groups) else 0
+    if not positive.any() or n < 2:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES // 2)[:, groups]
+    low, high = np.nanpercentile(_weighted_ap(positive, score, weights), [2.5, 97.5])
+    value = _weighted_ap(positive, score, np.ones((1, len(score))))[0]
+    return Estimate(float(value), float(low), float(high), n)
+
+
+def _weighted_ap(positive, score, weights) -> np.ndarray:
+    """Average precision of rows counted `weights` [r, n] times each, [r]."""
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.diff(score[order]) != 0, True)
+    weights = weights[:, order].astype(float)
+    found = np.cumsum(weights * positive[order], axis=1)[:, last_of_tie]
+    taken = np.cumsum(weights, axis=1)[:, last_of_tie]
+    precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
+    gained = np.diff(found, axis=1, prepend=0)
+    with np.errstate(invalid="ignore"):
+        return (precision * gained).sum(1) / found[:, -1]

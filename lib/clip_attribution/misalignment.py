@@ -40,9 +40,33 @@ def decide(words, decision="threshold", epsilon=EPSILON, merge_adjacent=False):
 
     Unseen words are never chosen and are not numbered. The list is empty when nothing is found.
     """
-    words = pd.DataFrame({"word": words["word"], "attribution": words["attribution"]})
-    found = find(words.assign(pair_id=0), decision, epsilon, merge_adjacent)
-    return [Finding(f.text, f.attribution, f.rows) for f in found.itertuples()]
+    _check(decision, DECISIONS, "decision")
+    seen = [(v, i, w) for i, (w, v) in enumerate(_listed(words)) if v == v]
+    if decision == "most_negative":
+        return [Finding(w, v, (i,)) for v, i, w in sorted(seen, key=lambda s: s[0])[:1]]
+    segments, before = [], None
+    for number, one in enumerate(s for s in seen if s[2] not in PUNCTUATION):
+        if one[0] < epsilon:
+            joins = merge_adjacent and before == number - 1
+            segments[-1].append(one) if joins else segments.append([one])
+            before = number
+    return sorted(map(_join, segments), key=lambda finding: finding.attribution)
+
+
+def _listed(words):
+    """(word, attribution) of each row, as plain values: much faster than rows of a frame."""
+    values = np.asarray(words["attribution"], dtype=float).tolist()
+    return zip(list(words["word"]), values, strict=True)
+
+
+def _join(segment):
+    values, rows, texts = zip(*segment, strict=True)
+    return Finding(" ".join(texts), float(np.mean(values)), rows)
+
+
+def _check(name, known, what):
+    if name not in known:
+        raise UserError(f"unknown {what} {name!r}: choose from {', '.join(known)}")
 
 
 def predict(words, decision="most_negative", epsilon=EPSILON, merge_adjacent=False):
@@ -56,46 +80,54 @@ def find(words, decision="threshold", epsilon=EPSILON, merge_adjacent=False):
     Returns a frame `pair_id, text, attribution, rows`: captions in the order in which they first
     appear, their findings most negative first; `rows` count the caption's words from 0.
     """
-    if decision not in DECISIONS:
-        raise UserError(f"unknown decision {decision!r}: choose from {', '.join(DECISIONS)}")
+    _check(decision, DECISIONS, "decision")
     table = _table(words)
     if decision == "most_negative":
-        lowest = table.sort_values("attribution", kind="stable").drop_duplicates("pair")
-        kept = lowest.assign(segment=range(len(lowest)))
+        kept = table.sort_values("attribution", kind="stable").drop_duplicates("pair")
+        starts = np.arange(len(kept))
     else:
-        kept = _below(table, epsilon, merge_adjacent)
-    segments = kept.groupby("segment", sort=False).agg(
-        pair=("pair", "first"), pair_id=("pair_id", "first"), text=("word", " ".join),
-        attribution=("attribution", "mean"), rows=("row", tuple),
-    )  # fmt: skip
-    segments = segments.sort_values(["pair", "attribution"], kind="stable", ignore_index=True)
-    return segments.drop(columns="pair")
+        kept, starts = _below(table, epsilon, merge_adjacent)
+    return _segments(kept, starts)
 
 
 def _table(words):
     """The seen words: number of the pair, row within it, word, attribution as float64."""
+    pair = pd.factorize(words["pair_id"])[0]
     table = pd.DataFrame(
         {
-            "pair_id": np.asarray(words["pair_id"]),
-            "pair": pd.factorize(words["pair_id"])[0],
-            "word": np.asarray(words["word"], dtype=object),
-            "attribution": np.asarray(words["attribution"], dtype=float),
+            "pair_id": words["pair_id"].array,
+            "pair": pair,
+            "row": pd.Series(pair).groupby(pair).cumcount(),
+            "word": words["word"].to_numpy(dtype=object),
+            "attribution": words["attribution"].to_numpy(dtype=float),
         }
     )
-    table["row"] = table.groupby("pair").cumcount()
-    return table[table["attribution"].notna()].sort_values(["pair", "row"], kind="stable")
+    table["spoken"] = np.array([w not in PUNCTUATION for w in table["word"]], dtype=bool)
+    return table[table["attribution"].notna()].sort_values("pair", kind="stable")
 
 
 def _below(table, epsilon, merge_adjacent):
-    """Words below epsilon; `segment` numbers what belongs together."""
-    spoken = table[[word not in PUNCTUATION for word in table["word"]]]
-    number = np.arange(len(spoken))
-    low = (spoken["attribution"] < epsilon).to_numpy()
-    kept, number = spoken[low], number[low]
-    pair = kept["pair"].to_numpy()
-    follows = (np.diff(number, prepend=-2) == 1) & (np.diff(pair, prepend=-1) == 0)
-    starts = ~follows if merge_adjacent else np.ones(len(kept), bool)
-    return kept.assign(segment=np.cumsum(starts))
+    """Words below epsilon, and the positions among them at which a new segment starts."""
+    spoken = table[table["spoken"]]
+    number = np.flatnonzero(spoken["attribution"].to_numpy() < epsilon)
+    kept = spoken.iloc[number]
+    follows = (np.diff(number) == 1) & (np.diff(kept["pair"]) == 0) & merge_adjacent
+    return kept, np.flatnonzero(np.append(True, ~follows)[: len(kept)])
+
+
+def _segments(kept, starts):
+    """One row for each run of kept words that begins at one of `starts`."""
+    ends = [*starts[1:], len(kept)] if len(starts) else []
+    runs = list(zip(starts, ends, strict=True))
+    words, rows = kept["word"].tolist(), kept["row"].tolist()
+    values = kept["attribution"].to_numpy()
+    found = kept.iloc[starts][["pair_id", "pair"]].assign(
+        text=[" ".join(words[a:b]) for a, b in runs],
+        attribution=np.array([values[a:b].mean() for a, b in runs], dtype=float),
+        rows=pd.Series([tuple(rows[a:b]) for a, b in runs], kept.index[starts], dtype=object),
+    )
+    order = ["pair", "attribution"]
+    return found.sort_values(order, kind="stable", ignore_index=True).drop(columns="pair")
 
 
 def clip_score(cosine):
@@ -127,15 +159,26 @@ def f_clip_score(cosine, attributions, words, variant="paper", epsilon=EPSILON):
     min        (1 - max(cos, 0)) min w over all words, no threshold; NaN if none was seen
     segment    (1 - max(cos, 0)) × mean of the most negative merged segment, 0 if there is none
     """
-    frame = pd.DataFrame({"pair_id": 0, "word": list(words), "attribution": list(attributions)})
-    pairs = pd.DataFrame({"pair_id": [0], "cosine": [cosine]})
-    return float(f_clip_scores(frame, pairs, variant, epsilon)[0])
+    _check(variant, VARIANTS, "F-CLIPScore")
+    words = {"word": words, "attribution": attributions}
+    if variant == "segment":
+        against = [
+            min((f.attribution for f in decide(words, "threshold", epsilon, True)), default=0)
+        ]
+    elif variant == "min":
+        against = [f.attribution for f in decide(words, "most_negative")] or [np.nan]
+    else:
+        against = [
+            v
+            for w, v in _listed(words)
+            if v < epsilon and (variant == "paper" or w not in PUNCTUATION)
+        ]
+    return (1 - (cosine if variant == "paper" else max(cosine, 0))) * float(sum(against))
 
 
 def f_clip_scores(words, pairs, variant="paper", epsilon=EPSILON):
     """`f_clip_score` of every row of a pairs frame, as a float array [n_pairs]."""
-    if variant not in VARIANTS:
-        raise UserError(f"unknown F-CLIPScore {variant!r}: choose from {', '.join(VARIANTS)}")
+    _check(variant, VARIANTS, "F-CLIPScore")
     cosine = pairs["cosine"].to_numpy(dtype=float)
     against = _against(words, variant, epsilon).reindex(pairs["pair_id"])
     if variant != "min":
@@ -152,7 +195,7 @@ def _against(words, variant, epsilon):
         return table.groupby("pair_id")["attribution"].min()
     low = table["attribution"] < epsilon
     if variant == "threshold":
-        low &= [word not in PUNCTUATION for word in table["word"]]
+        low &= table["spoken"]
     return table[low].groupby("pair_id")["attribution"].sum()
 
 
@@ -165,10 +208,12 @@ def score_pairs(
     first. A pair without a cosine, one that could not be computed, has NaN, NaN and None.
     """
     found = find(words, decision, epsilon, merge_adjacent)
-    lists = found.groupby("pair_id")["text"].agg(list).to_dict()
+    lists = {pair_id: [] for pair_id in pairs["pair_id"]}
+    for pair_id, text in zip(found["pair_id"], found["text"], strict=True):
+        lists.setdefault(pair_id, []).append(text)
     cosine = pairs["cosine"].to_numpy(dtype=float)
     misaligned = [
-        None if np.isnan(c) else lists.get(pair_id, [])
+        None if np.isnan(c) else lists[pair_id]
         for pair_id, c in zip(pairs["pair_id"], cosine, strict=True)
     ]
     return pairs.assign(

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
+from torchvision.transforms import Compose
 
 from . import checkpoints
 from .errors import UserError, one_line
@@ -215,7 +216,7 @@ def _preprocess(model: torch.nn.Module, given: dict) -> Callable:
     transform = image_transform_v2(PreprocessCfg(**merged), is_train=False)
     if merged["resize_mode"] != "shortest":
         return transform
-    return lambda image: transform(_central_strip(image))
+    return Compose([_central_strip, *transform.transforms])
 
 
 def _central_strip(image: Image.Image) -> Image.Image:

@@ -13,8 +13,10 @@ from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .colours import PALETTE, colours, number, overlay, symmetric_limit, text_colour
+from .display_text import layers_in_words
 
 COLUMN = 85 / 25.4  # inches: the width of one column of a two-column paper
 SMALL, NORMAL = 6.5, 7.5  # points
@@ -48,15 +50,23 @@ def word_bars(data, ax=None, limit: float | None = None, unit: str = "cosine"):
     ax.barh(rows, seen["attribution"], color=bars, edgecolor=INK, linewidth=0.4, height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.set(xlim=(-1.08 * limit, 1.08 * limit), ylim=(len(seen) - 0.4, -0.6))
-    ax.locator_params(axis="x", nbins=4, symmetric=True)
-    ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+    scale = scaled_axis(ax.xaxis, limit)
     plain_labels(ax.set_yticks(rows, seen["word"]), bold=list(seen.get("misaligned", rows < 0)))
     missing = len(data) - len(seen)
     note = f"\n{missing} more word{'s' * (missing > 1)} not seen" if missing else ""
-    ax.set_xlabel(f"attribution ({unit}){note}")
+    ax.set_xlabel(f"attribution ({unit}{scale}){note}")
     ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax, left=True)
     return ax.figure
+
+
+def scaled_axis(axis, limit: float) -> str:
+    """Put few ticks on the axis, in units of a power of ten; return that unit for its label."""
+    power = int(np.floor(np.log10(limit)))
+    power = power if power < -2 else 0
+    axis.set_major_locator(MaxNLocator(4, symmetric=True))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10**power:g}".replace("-", "−")))
+    return f" × 10$^{{{power}}}$" if power else ""
 
 
 def plain_labels(ticks, bold) -> None:
@@ -81,10 +91,11 @@ def caption_panel(data, ax=None, limit: float | None = None):
         seen = row.attribution == row.attribution
         back = colours(row.attribution if seen else 0, limit)
         strong = getattr(row, "misaligned", False)
+        ink = text_colour(back) if seen else GREY
         at = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points",
               "ha": "left", "va": "top", "parse_math": False, "annotation_clip": False}  # fmt: skip
-        ax.annotate(row.word, xytext=(x + 1, -y - 2), **at, size=NORMAL,
-                    weight="bold" if strong else "normal", color=text_colour(back) if seen else GREY,
+        ax.annotate(row.word, xytext=(x + 1, -y - 2), **at, size=NORMAL, color=ink,
+                    weight="bold" if strong else "normal",
                     bbox={"facecolor": to_hex(back), "edgecolor": "none", "pad": 1.5})  # fmt: skip
         ax.annotate(value, xytext=(x + 1, -y - 13), **at, size=SMALL - 0.5, color=GREY)
     ax.set_axis_off()
@@ -136,14 +147,15 @@ def layer_panel(data, ax=None, unit: str = "cosine"):
     """
     layers = [name for name in data if name[:1] == "L" and name[1:].isdecimal()]
     seen = data[data["attribution"].notna()]
-    ax = ax or new_axes(0.55 + 0.17 * len(seen))
+    ax = ax or new_axes(0.7 + 0.17 * max(4, len(seen)))
     limit = symmetric_limit(seen[layers])
+    bar = {"label": unit, "pad": 0.02}
     sns.heatmap(seen[layers], cmap=PALETTE, vmin=-limit, vmax=limit, ax=ax, linewidths=0.3,
-                linecolor="white", cbar_kws={"label": f"attribution ({unit})", "pad": 0.02})  # fmt: skip
+                linecolor="white", cbar_kws=bar)  # fmt: skip
     ticks = ax.set_yticks(np.arange(len(seen)) + 0.5, seen["word"], rotation=0)
     plain_labels(ticks, bold=list(seen.get("misaligned", [False] * len(seen))))
     ax.set_xticks(np.arange(len(layers)) + 0.5, [name[1:] for name in layers], rotation=0)
-    ax.set(xlabel="layer of the text tower (0 = first)", ylabel="")
+    ax.set(xlabel="layer of the text tower (0 = first)", ylabel="", title="attribution by layer")
     ax.tick_params(length=0)
     return ax.figure
 
@@ -168,6 +180,7 @@ def explanation_figure(explanation):
     figure.suptitle(wrapped(explanation.finding()), parse_math=False)
     picture_and_map(top, explanation)
     word_bars(words, bottom.subplots(), unit=explanation.facts["unit"])
+    sign(figure, explanation)
     return figure
 
 
@@ -186,7 +199,15 @@ def contrast_figure(true, foil):
                               strict=True):  # fmt: skip
         word_bars(one.words, ax, limit, one.facts["unit"])
         ax.set_title(f"{title}: CLIPScore {one.clip_score:.2f}")
+    sign(figure, foil)
     return figure
+
+
+def sign(figure, explanation) -> None:
+    """Name the figure's picture, model, method and layers in small print below it."""
+    facts = explanation.facts
+    made = [facts["image"], facts["model"], facts["method"], layers_in_words(facts["layers"])]
+    figure.supxlabel(wrapped(" · ".join(made), 66), size=6, color=GREY, parse_math=False)
 
 
 def picture_and_map(figure, explanation) -> None:
@@ -195,7 +216,7 @@ def picture_and_map(figure, explanation) -> None:
     left.imshow(explanation.picture)
     left.set(title="picture")
     left.set_axis_off()
-    right.set(title="where the image tower looks")
+    right.set(title="heat map")
     heatmap_panel(explanation.seen, explanation.heatmap, right, unit=explanation.facts["unit"],
                   reason=explanation.no_heatmap)  # fmt: skip
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 
 from . import parts
 from .attribution import attribute
@@ -104,7 +105,10 @@ def score_table(
         return done
 
     def compute(chunk):
-        return score_chunk(clip, chunk, image_root, options, tagger)
+        try:
+            return score_chunk(clip, chunk, image_root, options, tagger)
+        except torch.OutOfMemoryError:
+            raise UserError(f"out of memory: take a batch size below {batch_size}") from None
 
     done = parts.compute_parts(files.parts, chunks, keys, compute, quiet)
     report = parts.finish(files, done, schemas(table, pos), report)

@@ -32,7 +32,7 @@ from .trace_reading import (
     project,
     widen,
 )
-from .trace_sites import Site, count_layers, find_sites
+from .trace_sites import Site, check_state, count_layers, find_sites, held_flags
 
 __all__ = ["Trace", "TraceError", "count_layers", "trace"]
 
@@ -181,7 +181,8 @@ class Trace:
         given = _by_name(module, args, kwargs)
         if not self.create_graph:
             given = {k: v.detach() if isinstance(v, Tensor) else v for k, v in given.items()}
-        self._readings[site.key] = layout.read(module, given)
+        with torch.set_grad_enabled(self.create_graph):
+            self._readings[site.key] = layout.read(module, given)
         if layout.point is None:
             self._keep_point(site, output[0] if isinstance(output, tuple) else output)
 
@@ -198,37 +199,13 @@ def _hook(t: Trace, site: Site) -> Iterator[Any]:
         yield inner.register_forward_pre_hook(lambda _, args: t._keep_point(site, args[0]))
 
 
-def _cut_graph(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Give a block its hidden state as a new leaf, so that nothing below it is differentiated."""
+def _begin_graph(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Switch gradients on at a block, its hidden state a new leaf: no graph reaches below it."""
+    torch.set_grad_enabled(True)
     if args:
         return (args[0].detach().requires_grad_(True), *args[1:]), kwargs
     name = next(iter(kwargs))
     return args, kwargs | {name: kwargs[name].detach().requires_grad_(True)}
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    moving = [p for p in model.parameters() if p.requires_grad]
-    try:
-        for p in moving:
-            p.requires_grad_(False)
-        yield
-    finally:
-        for p in moving:
-            p.requires_grad_(True)
-
-
-def _check_state(model: nn.Module, sites: list[Site], tower: str, start: int) -> int:
-    """The absolute start layer, after everything that would make the trace wrong is refused."""
-    if torch.is_inference_mode_enabled():
-        raise TraceError("a trace needs gradients: use torch.no_grad instead of inference_mode")
-    for name, module in model.named_modules():
-        if getattr(module, "grad_checkpointing", getattr(module, "gradient_checkpointing", False)):
-            raise TraceError(f"{name or 'model'}: call set_grad_checkpointing(False) first")
-    n = sum(site.key != "pooler" for site in sites)
-    if not -n <= start < max(n, 1):
-        raise TraceError(f"start={start}: the {tower} tower has {n} layers")
-    return start % n if n else 0
 
 
 @contextmanager
@@ -239,25 +216,26 @@ def trace(
 
     model: open_clip model; tower: "text" or "image"; start: first layer whose attention is kept
     and differentiated (negative counts from the end). Run encode_text or encode_image once inside,
-    then t.backward(S) with a scalar S. With create_graph the readings and gradients stay
-    differentiable in the parameters and nothing is frozen or cut, for losses on attributions.
+    then t.backward(S) with a scalar S. Gradients are off until block `start` runs and on after it.
+    With create_graph the readings and gradients stay differentiable in the parameters and nothing
+    is frozen or cut, for losses on attributions.
     Raises TraceError for an unknown layout, a second forward, a block that was not reached,
     inference mode, gradient checkpointing and active attention dropout.
     Gradients are taken at the head outputs (Chefer et al. 2021, gradient of attention, rewritten).
     """
     sites = find_sites(model, tower)
-    start = _check_state(model, sites, tower, start)
+    start = check_state(model, sites, tower, start)
     t = Trace(sites, start, tower, create_graph)
     kept = [site for site in sites if site.key in t._names]
     with ExitStack() as stack:
         if create_graph:  # fused kernels have no second derivative
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         else:
-            stack.enter_context(_frozen(model))
-            cut = kept[0].block.register_forward_pre_hook(_cut_graph, with_kwargs=True)
-            stack.callback(cut.remove)
+            stack.enter_context(held_flags(model, sites))
+            begin = kept[0].block.register_forward_pre_hook(_begin_graph, with_kwargs=True)
+            stack.callback(begin.remove)
         for site in kept:
             for handle in _hook(t, site):
                 stack.callback(handle.remove)
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.set_grad_enabled(create_graph))
         yield t

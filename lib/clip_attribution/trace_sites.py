@@ -1,7 +1,10 @@
-"""Where the attention modules of a tower are: one a residual block, and one of the pooler."""
+"""Where a tower's attention modules are, and the state that the model is held in for a trace."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from .trace_adapters import LAYOUTS, layout_of
@@ -84,3 +87,34 @@ def find_sites(model: nn.Module, tower: str) -> list[Site]:
 def count_layers(model: nn.Module, tower: str = "text") -> int:
     """Number of residual attention blocks of a tower (0 for a ResNet)."""
     return sum(site.key != "pooler" for site in find_sites(model, tower))
+
+
+@contextmanager
+def held_flags(model: nn.Module, sites: list[Site]) -> Iterator[None]:
+    """Freeze the model, all but the input projections of the traced nn.MultiheadAttention.
+
+    torch multiplies a frozen weight with MultiheadAttention's strided input as a batched product,
+    on a CPU at twice the time. No gradient of these weights is ever taken.
+    """
+    before = {p: p.requires_grad for p in model.parameters()}
+    strided = {getattr(site.module, "in_proj_weight", None) for site in sites}
+    try:
+        for p in before:
+            p.requires_grad_(p in strided)
+        yield
+    finally:
+        for p, flag in before.items():
+            p.requires_grad_(flag)
+
+
+def check_state(model: nn.Module, sites: list[Site], tower: str, start: int) -> int:
+    """The absolute start layer, after everything that would make the trace wrong is refused."""
+    if torch.is_inference_mode_enabled():
+        raise TraceError("a trace needs gradients: use torch.no_grad instead of inference_mode")
+    for name, module in model.named_modules():
+        if getattr(module, "grad_checkpointing", getattr(module, "gradient_checkpointing", False)):
+            raise TraceError(f"{name or 'model'}: call set_grad_checkpointing(False) first")
+    n = sum(site.key != "pooler" for site in sites)
+    if not -n <= start < max(n, 1):
+        raise TraceError(f"start={start}: the {tower} tower has {n} layers")
+    return start % n if n else 0

@@ -6,6 +6,7 @@ public rule wherever that does not drift; `public_words` reproduces its drift.
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -58,13 +59,18 @@ def public_word_of_token(tokenizer, words, n_tokens, template=""):
 
     Every word is encoded alone, those of the template too; its number of ids says how many of the
     text's tokens are its own, in order. Runs of punctuation that BPE merges across words shift all
-    later words (methods of the public `tokenizer2space`).
+    later words.
     """
-    lead = sum(len(encode(tokenizer, word.text)) for word in split_words(template))
-    counts = [len(encode(tokenizer, word.text)) for word in words]
+    lead = sum(_length(tokenizer, word.text) for word in split_words(template))
+    counts = [_length(tokenizer, word.text) for word in words]
     index = np.concatenate([np.full(lead, -1), np.repeat(np.arange(len(words)), counts)])
     spare = np.full(max(0, n_tokens - len(index)), -1)
     return np.concatenate([index, spare])[:n_tokens].astype(int)
+
+
+@lru_cache(maxsize=65536)
+def _length(tokenizer, word):
+    return len(encode(tokenizer, word))
 
 
 def align(tokenizer, caption, words, *, template="", context_length=None, alignment="offsets"):

@@ -1,8 +1,8 @@
 """The pass behind every text attribution: read, encode, trace and merge, batch by batch.
 
 Each distinct image is encoded once; captions are batched by length and trimmed to the longest EOT;
-gradients are taken at the head outputs of the layers asked for, and only the pooled row
-of attention is rebuilt (see `trace`). All of it is exact.
+where a method reads the pooled row alone, only that row is differentiated (see `rows`), otherwise
+gradients are taken at the head outputs (see `trace`). All of it is exact.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..words import align, merge
 from .captions import Caption, batch_ids, batches, read_caption
 from .features import distinct, image_features
 from .frames import Facts, check_pairs, no_words, words_frame
+from .rows import RowView, can_run_rows, run_rows
 from .towers import encode_text, text_rows
 from .view import View
 
@@ -91,16 +92,27 @@ def text_batch(clip, captions: list[Caption], features, layers, channels, method
     """Word values [words, C] of each row of one batch; the cosines go to `facts`."""
     ids = batch_ids(clip, captions)
     images = torch.stack([features[c.row] for c in captions]).to(clip.device)
+    view, cosines = text_view(clip, ids, images, layers, method)
+    values = channels(view).cpu().numpy()
+    facts.cosine[[c.row for c in captions]] = cosines.cpu().numpy()
+    return {c.row: merge_tokens(c, v) for c, v in zip(captions, values, strict=True)}
+
+
+def text_view(clip, ids: torch.Tensor, images: torch.Tensor, layers: list[int], method):
+    """A view of ids [B, n] against image features [B, D], and their cosines [B]: by the pooled rows
+    alone where the method reads no more and the tower allows it, else by a trace.
+    """
+    rows = text_rows(clip.model, ids)
+    scale = clip.logit_scale if method.score == "logit" else 1.0
+    if method.row_is_enough(layers) and can_run_rows(clip.model):
+        tables, cosines = run_rows(clip.model, ids, rows, images, layers, method.gradient)
+        return RowView(rows, layers, tables, scale), cosines
     with trace(clip.model, "text", start=layers[0]) as traced:
-        with torch.set_grad_enabled(method.gradient):
-            texts = normalize(encode_text(clip.model, ids).float(), dim=-1)
-            cosines = (texts * images).sum(-1)
+        texts = normalize(encode_text(clip.model, ids).float(), dim=-1)
+        cosines = (texts * images).sum(-1)
         if method.gradient:
             traced.backward(cosines.sum())
-    scale = clip.logit_scale if method.score == "logit" else 1.0
-    values = channels(View(traced, text_rows(clip.model, ids), layers, scale)).cpu().numpy()
-    facts.cosine[[c.row for c in captions]] = cosines.detach().cpu().numpy()
-    return {c.row: merge_tokens(c, v) for c, v in zip(captions, values, strict=True)}
+    return View(traced, rows, layers, scale), cosines.detach()
 
 
 def merge_tokens(caption: Caption, values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..images import ImageError, open_image
+from .rows import encode_image
 
 
 def image_key(ref):
@@ -33,7 +34,7 @@ def encode_pixels(clip, pixels: list[Tensor]) -> Tensor:
     """Normalised features [n, D], float32 on the CPU, of preprocessed images [3, s, s]."""
     with torch.no_grad():
         batch = torch.stack(pixels).to(clip.device, clip.dtype)
-        return normalize(clip.model.encode_image(batch, normalize=False).float(), dim=-1).cpu()
+        return normalize(encode_image(clip.model, batch).float(), dim=-1).cpu()
 
 
 def distinct(refs: list) -> tuple[list, list[int]]:

@@ -28,6 +28,7 @@ from .registry import method
     layers=-1,
     score="logit",
     combine="sum",
+    reads="below",
 )
 def gae(view):
     """What each layer adds to the relevance row, [B, L, n], on the logit scale."""

@@ -56,10 +56,9 @@ def trace_images(clip, pixels, texts: list[str], layers: list[int], method) -> V
     """Run the image tower on pixels [B, 3, s, s] against texts held constant."""
     constants = clip.encode_texts(list(texts))
     with trace(clip.model, "image", start=layers[0]) as traced:
-        with torch.set_grad_enabled(method.gradient):
-            batch = pixels.to(clip.device, clip.dtype)
-            features = clip.model.encode_image(batch, normalize=False).float()
-            cosines = (normalize(features, dim=-1) * constants).sum(-1)
+        batch = pixels.to(clip.device, clip.dtype)
+        features = clip.model.encode_image(batch, normalize=False).float()
+        cosines = (normalize(features, dim=-1) * constants).sum(-1)
         if method.gradient:
             traced.backward(cosines.sum())
     rows = torch.zeros(len(pixels), dtype=torch.long, device=clip.device)

@@ -32,6 +32,8 @@ class Method:
     score: the scalar that is differentiated, "cosine" or "logit" (exp(logit_scale) * cosine).
     combine: how the layers' values become one, "mean", "sum" or "lowest" (take the lowest layer).
     relu: True when the ReLU variants of CLIP4DM's ablation apply.
+    reads: the rows of attention that it needs, "row" (the pooled one), "all", or "below" (all rows of
+    the layers below the top one used, the pooled row of that).
     """
 
     name: str
@@ -44,6 +46,11 @@ class Method:
     score: str = "cosine"
     combine: str = "mean"
     relu: bool = False
+    reads: str = "row"
+
+    def row_is_enough(self, layers: list[int]) -> bool:
+        """Whether the pooled row is all that the method reads of these layers."""
+        return self.reads == "row" or (self.reads == "below" and len(layers) == 1)
 
     def values(self, view, relu: str = "signed"):
         """Values a token, float32 [batch, layers, n]."""

@@ -24,6 +24,7 @@ from .registry import method
     layers="all",
     gradient=False,
     combine="lowest",
+    reads="all",
 )
 def rollout(view):
     """The row after each product, [B, L, n], lowest layer first."""

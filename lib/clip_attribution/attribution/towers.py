@@ -68,11 +68,16 @@ def encode_text(model, ids: Tensor) -> Tensor:
     dtype = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:n].to(dtype)
     x = tower.transformer(x, attn_mask=tower.attn_mask[:n, :n])
-    x = tower.ln_final(x[torch.arange(len(ids), device=ids.device), text_rows(model, ids)])
+    pooled = x[torch.arange(len(ids), device=ids.device), text_rows(model, ids)]
+    return project_text(tower, tower.ln_final(pooled))
+
+
+def project_text(tower, pooled: Tensor) -> Tensor:
+    """Text features [B, D] from the pooled, normed states [B, d]."""
     head = tower.text_projection
     if head is None:
-        return x
-    return head(x) if isinstance(head, torch.nn.Module) else x @ head
+        return pooled
+    return head(pooled) if isinstance(head, torch.nn.Module) else pooled @ head
 
 
 def image_layout(model) -> tuple[int, tuple[int, int]]:

@@ -28,7 +28,7 @@ from ..datasets.scenes.world import SIDE, Scene, generator, lay_out, pick, sampl
 
 FAMILY = 4  # scenes that differ from the first in one fact each, the first included
 ENTITY_KINDS = ("noun", "colour", "size", "count")
-KIND_WEIGHTS = {"noun": 5, "colour": 3, "size": 1, "count": 2, "ground": 1, "name": 1}
+KIND_WEIGHTS = {"noun": 5, "colour": 2, "size": 1, "count": 3, "ground": 1, "name": 2}
 PATCHES = 8  # the embedded model sees SIDE pixels in an 8 x 8 grid
 
 

@@ -1,6 +1,6 @@
 """Train the embedded model: an ordinary open_clip CLIP on the embedded world.
 
-    python -m clip_attribution.training.pretrain --steps 4000
+    python -m clip_attribution.training.pretrain --steps 5000
 
 The loss is CLIP's symmetric cross-entropy over the batch (Radford et al. 2021), on batches of
 families (`families`), plus a dense auxiliary loss on the image tower's patch tokens (which noun
@@ -34,8 +34,8 @@ MODEL = {
     "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 4, "width": 128, "head_width": 32},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 6},
 }
-DEFAULTS = {"steps": 4000, "batch": 256, "lr": 1e-3, "warmup": 300, "decay": 0.3,
-            "weight_decay": 0.05, "dense": 0.5, "seed": 20240 }  # fmt: skip
+DEFAULTS = {"steps": 5000, "batch": 128, "lr": 1e-3, "warmup": 300, "decay": 0.3,
+            "weight_decay": 0.05, "dense": 1.0, "seed": 20240}  # fmt: skip
 
 
 class Batches(torch.utils.data.Dataset):
@@ -78,11 +78,18 @@ class DenseHead(nn.Module):
         self.colour = nn.Linear(width, len(COLOURS) + 1)
 
     def forward(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """tokens [n, 64, width], labels [n, 2, 8, 8] -> mean cross-entropy."""
+        """tokens [n, 64, width], labels [n, 2, 8, 8] -> cross-entropy, things and ground alike.
+
+        Most patches show the ground, so both kinds of patches get the same total weight.
+        """
         noun, colour = labels.flatten(2).unbind(1)
-        return F.cross_entropy(self.noun(tokens).flatten(0, 1), noun.flatten()) + F.cross_entropy(
-            self.colour(tokens).flatten(0, 1), colour.flatten()
-        )
+        thing = (noun > 0).float().flatten()
+        weight = thing / thing.sum().clamp(min=1) + (1 - thing) / (1 - thing).sum().clamp(min=1)
+        losses = [
+            F.cross_entropy(head(tokens).flatten(0, 1), target.flatten(), reduction="none")
+            for head, target in ((self.noun, noun), (self.colour, colour))
+        ]
+        return ((losses[0] + losses[1]) * weight).sum() / 2
 
 
 def encode_text(model: CLIP, ids: torch.Tensor, chunk: int = 32) -> torch.Tensor:

@@ -32,9 +32,9 @@ COLOURS = {
     "blue": (35, 80, 205), "purple": (135, 50, 160), "pink": (250, 130, 190),
     "black": (25, 25, 25), "white": (252, 252, 252),
 }  # fmt: skip
-SIZES = {"small": 14, "large": 24}  # glyph extent in sixty-fourths of the picture's side
+SIZES = {"small": 14, "large": 22}  # glyph extent in sixty-fourths of the picture's side
 COUNTS = {"two": 2, "three": 3, "four": 4}
-MEMBER_SIZE = 11  # extent of each glyph of a group, same unit
+MEMBER_SIZE, PITCH = 10, 12  # extent of each glyph of a group and their distance, same unit
 
 POSITIONS = ("left", "right", "above", "below")
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}

@@ -18,6 +18,7 @@ from .vocabulary import (
     MEMBER_SIZE,
     NAMES,
     NOUNS,
+    PITCH,
     POSITIONS,
     SIZES,
     is_held_out,
@@ -25,6 +26,7 @@ from .vocabulary import (
 
 SIDE = 64
 SIGN = (36, 12)  # width and height of a sign
+STEP = 4  # things stand at multiples of this, so that a small model needs few pictures to learn
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 excluded
 
 
@@ -124,11 +126,11 @@ def lay_out(scene: Scene, rng: np.random.Generator) -> Scene:
     """Place sign and entities so that `position` and `state` hold; returns the placed scene."""
     top, bottom, sign = 0, SIDE, None
     if scene.name:
-        x = int(rng.random() * (SIDE - SIGN[0] - 3)) + 1
+        x = 2 * STEP * int(rng.random() * 4) + 1
         at_top = rng.random() < 0.5
-        y = 1 if at_top else SIDE - SIGN[1] - 1
+        y = 1 if at_top else 49
         sign = (x, y, x + SIGN[0], y + SIGN[1])
-        top, bottom = (SIGN[1] + 2, SIDE) if at_top else (0, SIDE - SIGN[1] - 2)
+        top, bottom = (SIGN[1] + STEP, SIDE) if at_top else (0, 48)
     region = (0, top, SIDE, bottom)
     if len(scene.entities) == 1:
         placed = [_place(scene.entities[0], *_free_corner(scene.entities[0], region, rng))]
@@ -149,19 +151,29 @@ def extent(entity: Entity) -> tuple[int, int]:
     """Width and height of the entity as a whole."""
     w, h = glyph_size(entity)
     columns, rows = (1, 1) if entity.count == 1 else (2, 1) if entity.count == 2 else (2, 2)
-    return columns * w + 2 * (columns - 1), rows * h + 2 * (rows - 1)
+    return w + PITCH * (columns - 1), h + PITCH * (rows - 1)
+
+
+def _grid(length: int) -> int:
+    """The next multiple of STEP."""
+    return -(-length // STEP) * STEP
 
 
 def _free_corner(entity: Entity, region: Box, rng) -> tuple[int, int]:
     (w, h), (x0, y0, x1, y1) = extent(entity), region
-    return x0 + int(rng.random() * (x1 - x0 - w + 1)), y0 + int(rng.random() * (y1 - y0 - h + 1))
+    return _stop(rng, x0, x1 - w), _stop(rng, y0, y1 - h)
+
+
+def _stop(rng, low: int, high: int) -> int:
+    """A multiple of STEP between low (itself one) and high."""
+    return low + STEP * int(rng.random() * ((high - low) // STEP + 1))
 
 
 def _place(entity: Entity, x: int, y: int) -> Entity:
     w, h = glyph_size(entity)
-    spots = [(0, 0), (w + 2, 0), (0, h + 2), (w + 2, h + 2)][: entity.count]
+    spots = [(0, 0), (PITCH, 0), (0, PITCH), (PITCH, PITCH)][: entity.count]
     if entity.count == 3:
-        spots[2] = ((w + 2) // 2, h + 2)
+        spots[2] = (PITCH // 2, PITCH)
     boxes = tuple((x + dx, y + dy, x + dx + w, y + dy + h) for dx, dy in spots)
     return replace(entity, boxes=boxes)
 
@@ -176,19 +188,20 @@ def _place_pair(scene: Scene, region: Box, rng) -> list[Entity]:
     lengths = [extent(first)[axis], extent(second)[axis]]
     widths = [extent(first)[1 - axis], extent(second)[1 - axis]]
     lo, hi = region[axis], region[axis + 2]
-    room = hi - lo - sum(lengths)
-    gap = {"touching": -1, "overlapping": -max(int(0.4 * min(lengths)), 3)}.get(scene.state)
-    if gap is None:
-        gap = max(2, int(rng.random() * min(room + 1, 16)))
-    start = lo + int(rng.random() * max(hi - lo - sum(lengths) - gap + 1, 1))
+    if scene.state in ("touching", "overlapping"):
+        gap = -1 if scene.state == "touching" else -max(int(0.4 * min(lengths)), 3)
+        start = _stop(rng, lo, hi - sum(lengths) - gap)
+        second_start = start + lengths[0] + gap
+    else:  # apart, both on the grid
+        start = _stop(rng, lo, min(lo + 2 * STEP, hi - _grid(lengths[0] + 2) - lengths[1]))
+        second_start = _stop(rng, start + _grid(lengths[0] + 2), hi - lengths[1])
     side_lo, side_hi = region[1 - axis], region[3 - axis]
-    middle = side_lo + max(widths) / 2 + rng.random() * (side_hi - side_lo - max(widths))
-    jitter = 0 if scene.state else 5
-    spots = []
-    for length_start, width in zip((start, start + lengths[0] + gap), widths, strict=True):
-        side = int(round(middle - width / 2 + (2 * rng.random() - 1) * jitter))
-        side = min(max(side, side_lo), side_hi - width)
-        spots.append((length_start, side) if axis == 0 else (side, length_start))
+    side = _stop(rng, side_lo, side_hi - max(widths))
+    shift = 0 if scene.state else STEP * (int(rng.random() * 3) - 1)
+    other_side = side + shift if side_lo <= side + shift <= side_hi - widths[1] else side
+    spots = [(start, side), (second_start, other_side)]
+    if axis == 1:
+        spots = [spot[::-1] for spot in spots]
     first, second = _place(first, *spots[0]), _place(second, *spots[1])
     if scene.position in ("right", "below"):
         first, second = second, first
