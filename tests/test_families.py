@@ -8,15 +8,15 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
-
 from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
-from clip_attribution.attribution import METHODS
+from clip_attribution.attribution import METHODS, batch
+from clip_attribution.attribution.rows import can_run_rows, encode_image
 from clip_attribution.attribution.towers import can_trim, encode_text, text_rows
 from clip_attribution.errors import UserError
 from clip_attribution.trace import trace
+from PIL import Image
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
 CAPTIONS = ["a cup of coke", "Two dogs, one cat.", "the dog's café", "many words of a dog, " * 40]
 TEXT = {"width": 32, "heads": 4, "layers": 4}
@@ -167,6 +167,29 @@ def test_trimming_only_where_it_is_exact(family):
             short, full = (encode_text(clip.model, x) for x in (ids[:, : ids[0].argmax() + 1], ids))
         np.testing.assert_allclose(short, full, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(full, clip.model.encode_text(ids), atol=1e-5, rtol=1e-5)
+
+
+def test_the_row_alone_equals_the_whole_trace(family, pairs, monkeypatch):
+    name, clip = family
+    if not can_run_rows(clip.model):
+        assert name in ("CoCa", "SigLIP", "XLM-R cls", "XLM-R mean")
+        return
+    fast = attribute_all_variants(clip, pairs)
+    gae = attribute(clip, pairs, "gae")[0].attribution
+    monkeypatch.setattr(batch, "can_run_rows", lambda model: False)
+    slow = attribute_all_variants(clip, pairs)
+    np.testing.assert_allclose(fast.values, slow.values, atol=1e-7, rtol=1e-4)
+    np.testing.assert_allclose(fast.pairs.cosine, slow.pairs.cosine, atol=1e-6)
+    other = attribute(clip, pairs, "gae")[0].attribution
+    np.testing.assert_allclose(gae, other, atol=1e-6, rtol=1e-4)
+
+
+def test_image_features_are_those_of_the_model(family):
+    name, clip = family
+    pixels = torch.stack([clip.preprocess(image(i)) for i in range(3)])
+    with torch.no_grad():
+        ours, theirs = encode_image(clip.model, pixels), clip.model.encode_image(pixels, False)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_heat_maps(family):

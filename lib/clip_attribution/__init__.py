@@ -12,6 +12,7 @@ _HOMES = {
     "attribute": "attribution",
     "attribute_all_variants": "attribution",
     "explain": "display",
+    "explorer": "explorer_widget",
     "image_attribution": "attribution",
     "load_clip": "models",
 }

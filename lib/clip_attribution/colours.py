@@ -33,9 +33,9 @@ def text_colour(background) -> str:
 
 
 def number(value: float, limit: float) -> str:
-    """A signed number with as many decimals as three digits of `limit` need; "not seen" for NaN."""
+    """A signed number with as many decimals as three digits of `limit` need; "no value" for NaN."""
     decimals = max(0, 2 - int(np.floor(np.log10(limit))))
-    return "not seen" if np.isnan(value) else f"{value:+.{decimals}f}"
+    return "no value" if np.isnan(value) else f"{value:+.{decimals}f}"
 
 
 def overlay(picture: Image.Image, data, limit: float | None = None) -> Image.Image:

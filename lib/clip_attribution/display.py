@@ -26,10 +26,12 @@ class Explanation:
     """What CLIP makes of one pair.
 
     words: the frame of `attribute` with a column `misaligned`. misaligned: the misaligned words,
-    most negative first. picture: as given; seen: what the model saw of it (cropped, resized).
-    heatmap: float32 [rows, cols] over `seen`, or None, and then no_heatmap says why. facts:
-    image, model, method, layers, template, decision, epsilon; unit of the attributions; signed,
-    False for a method that cannot be negative (f_clip_score is NaN then).
+    most negative first. truncated: the caption goes on beyond the model's context. (A word without
+    a value lies there, or shares a token with the word before, as in "...".) picture: as given;
+    seen: what the model saw of it (cropped, resized). heatmap: float32 [rows, cols] over `seen`,
+    or None, and then no_heatmap says why. facts: image, model, method, layers, template, decision,
+    epsilon; unit of the attributions; signed, False for a method that cannot be negative
+    (f_clip_score is NaN then).
     """
 
     caption: str
@@ -38,6 +40,7 @@ class Explanation:
     clip_score: float
     f_clip_score: float
     misaligned: list[str]
+    truncated: bool
     picture: Image.Image
     seen: Image.Image
     heatmap: np.ndarray | None
@@ -99,7 +102,7 @@ def explain(
     Raises UserError (ImageError for the picture) with one line that says what is unusable.
     """
     picture = open_image(image)
-    words, cosine = attribute_one(clip, picture, caption, method, layers, template)
+    words, cosine, truncated = attribute_one(clip, picture, caption, method, layers, template)
     values, reason = None, "not asked for"
     if heatmap:
         values, reason = heat_map(clip, picture, template + caption, method)
@@ -115,18 +118,18 @@ def explain(
     return Explanation(
         caption, words.assign(misaligned=[row in rows for row in range(len(words))]), cosine,
         float(clip_score(cosine)), against if signed else float("nan"),
-        [one.text for one in found if signed], picture, as_seen(clip, picture), values, reason,
-        facts,
+        [one.text for one in found if signed], truncated, picture, as_seen(clip, picture), values,
+        reason, facts,
     )  # fmt: skip
 
 
 def attribute_one(clip, picture, caption, method, layers, template):
-    """(words frame, cosine) of one pair; UserError where `attribute` would note an error."""
+    """(words frame, cosine, truncated) of one pair; what `attribute` notes as error is raised."""
     pair = [{"image": picture, "caption": caption}]
     words, pairs = attribute(clip, pair, method, layers, template)
     if pairs["error"][0] is not None:
         raise UserError(pairs["error"][0])
-    return words, float(pairs["cosine"][0])
+    return words, float(pairs["cosine"][0]), bool(pairs["truncated"][0])
 
 
 def heat_map(clip, picture, text: str, method: str):

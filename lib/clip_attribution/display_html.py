@@ -20,7 +20,7 @@ BOX = ("background:#ffffff;color:#1a1a1a;color-scheme:light;padding:12px 14px;bo
        "#d0d0d0;border-radius:6px;max-width:760px;font-family:sans-serif;font-size:14px;"
        "line-height:1.4;text-align:start")  # fmt: skip
 WORD = ("display:inline-flex;flex-direction:column;align-items:center;vertical-align:top;"
-        "padding:1px 4px;border-radius:4px;")  # fmt: skip
+        "padding:1px 4px;margin-bottom:4px;border-radius:4px;")  # fmt: skip
 VALUE = "font-size:11px;line-height:1.2;direction:ltr;font-variant-numeric:tabular-nums"
 UNSEEN = "color:#6b6b6b;background:#f3f3f3;text-decoration:line-through"
 NOTE = "color:#555555;background:#ffffff;font-size:12px"
@@ -36,14 +36,16 @@ def html_form(explanation) -> str:
 
 
 def caption_line(explanation) -> str:
-    """The caption in its own spacing and punctuation, each word on its colour."""
+    """The caption in its own spacing and punctuation, each word on its colour.
+
+    What shares a token with the word before stands without colour and value.
+    """
     text, limit, at, pieces = explanation.caption, explanation.limit, 0, []
     seen = explanation.words[explanation.words["seen"]]
     for row in seen.itertuples():
         pieces += [escape(text[at : row.start]), word_span(row, limit, explanation.facts["unit"])]
         at = row.end
-    pieces.append(unseen_span(text[at:]) if len(seen) < len(explanation.words) else "")
-    pieces.append("" if pieces[-1] else escape(text[at:]))
+    pieces.append(unseen_span(text[at:]) if explanation.truncated else escape(text[at:]))
     style = "font-size:17px;white-space:pre-wrap;overflow-wrap:anywhere;margin:0 0 8px"
     return f'<div dir="auto" lang="" style="{style}">{"".join(pieces)}</div>'
 

@@ -14,14 +14,15 @@ def text_form(explanation) -> str:
     """Aligned lines for a terminal: value, signed bar, word (last, as its width is unknown)."""
     facts, limit = explanation.facts, explanation.limit
     lines = [
-        explanation.decision(), f"caption: {printable(explanation.caption)}", explanation.scores(),
+        explanation.decision(), f"caption: {caption_line(explanation)}", explanation.scores(),
         f"{facts['model']}, {facts['method']}, {layers_in_words(facts['layers'])}, template "
         f"“{printable(facts['template'])}”, scale ±{limit:.3g} {facts['unit']}",
     ]  # fmt: skip
     lines += [word_line(row, limit) for row in explanation.words.itertuples() if row.seen]
     unseen = list(explanation.words.loc[~explanation.words["seen"], "word"])
     if unseen:
-        lines.append(f"not seen (beyond the context): {shortened(unseen)}")
+        why = "beyond the context" if explanation.truncated else "part of the word before"
+        lines.append(f"not seen ({why}): {shortened(unseen)}")
     if explanation.heatmap is None:
         lines.append(f"no heat map: {explanation.no_heatmap}")
     return "\n".join(lines)
@@ -75,8 +76,8 @@ def summary(explanation) -> str:
     values = explanation.words["attribution"].dropna()
     count = f"{(values > 0).sum()} of {len(values)} words raise the score, "
     count += f"{(values < 0).sum()} lower it"
-    caption = printable(explanation.caption)
-    return f"“{caption}”: {count}\n{explanation.finding()}\n{explanation.scores()}"
+    first = f"“{caption_line(explanation)}”: {count}"
+    return "\n".join([first, explanation.finding(), explanation.scores()])
 
 
 def contrast(true, foil) -> str:
@@ -105,6 +106,12 @@ def layers_in_words(layers) -> str:
 def named(row, limit: float) -> str:
     """A word and its attribution: “coke” (-0.012)."""
     return f"“{printable(row.word)}” ({number(row.attribution, limit)})"
+
+
+def caption_line(explanation, most: int = 300) -> str:
+    """The caption on one line, the end of a very long one left out."""
+    caption = explanation.caption
+    return printable(caption[:most]) + (" ..." if len(caption) > most else "")
 
 
 def shortened(words: list[str], most: int = 12) -> str:

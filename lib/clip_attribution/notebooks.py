@@ -27,35 +27,38 @@ from .versions import package_version
 __all__ = ["check", "require", "save", "run_notebook"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-EXECUTED = Path("runs", "notebooks")
+EXECUTED, TABLES = Path("runs", "notebooks"), Path("runs", "tables")
 PACKAGES = ("clip-attribution", "torch", "open_clip_torch")
 MODEL_FACTS = ("name", "pretrained", "activation", "weights_hash", "device", "dtype")
 SHORTHANDS = ("model", "pretrained", "dataset", "data")  # options of their own, set by `make`
 
 
-def save(name: str, output: str, figures: dict, results: dict, parameters: dict, clip) -> None:
-    """Save a notebook's figures and a JSON beside them, and print the paths.
+def save(
+    name: str, output: str, figures: dict, results: dict, parameters: dict, clip, data=None
+) -> None:
+    """Save a notebook's figures, each with a JSON beside it, and print the paths.
 
     figures: {suffix: Figure} -> OUTPUT/NAME.png for the suffix "" and OUTPUT/NAME_SUFFIX.png.
     results: what the notebook found, as plain values; numbers are kept to six digits. The JSON
-    adds parameters, the model with the hash of its weights, and versions.
+    adds parameters, the model with the hash of its weights, versions, and `data`: what is known of
+    the pairs (`pairs.data_facts`).
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix, figure in figures.items():
-        path = folder / f"{name}{'_' * bool(suffix)}{suffix}.png"
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png")
-        print(path)
     facts = {
         "notebook": name,
         "parameters": parameters,
         "model": {fact: str(getattr(clip, fact)) for fact in MODEL_FACTS},
+        **({"data": data} if data else {}),
         "versions": {package: package_version(package) for package in PACKAGES},
         "results": six_digits(results),
     }
-    write_json(facts, folder / f"{name}.json")
-    print(folder / f"{name}.json")
+    for suffix, figure in figures.items():
+        path = folder / f"{name}{'_' * bool(suffix)}{suffix}.png"
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png")
+        write_json({"figure": path.name, **facts}, path.with_suffix(".json"))
+        print(path, path.with_suffix(".json"), sep="\n")
 
 
 def six_digits(value):
@@ -90,15 +93,18 @@ def run_notebook(
     papermill's PapermillExecutionError when a cell fails; the copy is there then too.
     """
     source = name if isinstance(name, Path) else find_notebooks([name])[0]
-    given = check_values(source, {"output": str(out_dir), **(parameters or {})})
+    places = {"output": str(out_dir), "cache": str(TABLES)}
+    places = {name: place for name, place in places.items() if name in declared(source)}
+    given = check_values(source, {**places, **(parameters or {})})
     import papermill  # slow to import, and no notebook needs it
 
     EXECUTED.mkdir(parents=True, exist_ok=True)
     copy = EXECUTED / source.name
     with kernel_of_this_python():
         papermill.execute_notebook(
-            str(source), str(copy), given, kernel_name="python3", progress_bar=progress
-        )
+            str(source), str(copy), given, progress_bar=progress, kernel_name="python3",
+            language="python",
+        )  # fmt: skip
     return copy
 
 

@@ -19,12 +19,12 @@ from .colours import PALETTE, colours, number, overlay, symmetric_limit, text_co
 from .display_text import layers_in_words
 
 COLUMN = 85 / 25.4  # inches: the width of one column of a two-column paper
-SMALL, NORMAL = 6.5, 7.5  # points
+SMALL, NORMAL, TITLE = 6.5, 7.5, 8  # points
 INK, GREY = "#1a1a1a", "#6b6b6b"
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": NORMAL, "axes.titlesize": NORMAL,
     "axes.labelsize": NORMAL, "xtick.labelsize": SMALL, "ytick.labelsize": NORMAL,
-    "legend.fontsize": SMALL, "figure.titlesize": 8, "axes.linewidth": 0.6,
+    "legend.fontsize": SMALL, "figure.titlesize": TITLE, "axes.linewidth": 0.6,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
     "ytick.major.size": 2.5, "text.color": INK, "axes.labelcolor": INK, "axes.titlepad": 4,
     "figure.dpi": 150, "savefig.dpi": 300, "figure.facecolor": "white",
@@ -40,7 +40,7 @@ def word_bars(data, ax=None, limit: float | None = None, unit: str = "cosine"):
     """One signed bar a word, in reading order from the top.
 
     data: a words frame; its column `misaligned`, where there is one, sets these words in bold.
-    Words that were not seen have no bar: they are counted below the axis.
+    Words without a value (not seen) have no bar: they are counted below the axis.
     """
     seen = data[data["attribution"].notna()]
     ax = ax or new_axes(0.5 + 0.16 * len(seen))
@@ -51,9 +51,10 @@ def word_bars(data, ax=None, limit: float | None = None, unit: str = "cosine"):
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.set(xlim=(-1.08 * limit, 1.08 * limit), ylim=(len(seen) - 0.4, -0.6))
     scale = scaled_axis(ax.xaxis, limit)
-    plain_labels(ax.set_yticks(rows, seen["word"]), bold=list(seen.get("misaligned", rows < 0)))
+    ticks = ax.set_yticks(rows, short(seen["word"]))
+    plain_labels(ticks, bold=list(seen.get("misaligned", [False] * len(seen))))
     missing = len(data) - len(seen)
-    note = f"\n{missing} more word{'s' * (missing > 1)} not seen" if missing else ""
+    note = f"\n{missing} more word{'s' * (missing > 1)} without a value" if missing else ""
     ax.set_xlabel(f"attribution ({unit}{scale}){note}")
     ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax, left=True)
@@ -69,6 +70,11 @@ def scaled_axis(axis, limit: float) -> str:
     return f" × 10$^{{{power}}}$" if power else ""
 
 
+def short(words, most: int = 20) -> list[str]:
+    """The words, over-long ones cut and ended by an ellipsis."""
+    return [word if len(word) <= most else word[: most - 1] + "…" for word in words]
+
+
 def plain_labels(ticks, bold) -> None:
     """Show tick labels letter by letter (a caption's $ is no formula), some of them bold."""
     for tick, strong in zip(ticks, bold, strict=True):
@@ -79,7 +85,7 @@ def plain_labels(ticks, bold) -> None:
 def caption_panel(data, ax=None, limit: float | None = None):
     """The caption as running text, each word on the colour of its attribution, its value below.
 
-    data: a words frame. Misaligned words are bold, words not seen grey and struck through.
+    data: a words frame. Misaligned words are bold, words without a value grey.
     """
     width = 72 * (ax.get_window_extent().width / ax.figure.dpi if ax else COLUMN - 0.2)
     limit = limit or symmetric_limit(data["attribution"])
@@ -134,7 +140,7 @@ def heatmap_panel(picture, data, ax=None, limit=None, unit="cosine", reason=None
     ax.imshow(overlay(picture, data, limit))
     scale = ScalarMappable(Normalize(-limit, limit), PALETTE)
     bar = ax.figure.colorbar(scale, ax=ax, fraction=0.05, pad=0.03, ticks=[-limit, 0, limit])
-    bar.ax.set_yticklabels([f"{end:+.1g}" if end else "0" for end in (-limit, 0, limit)])
+    bar.ax.set_yticklabels([f"−{limit:.1g}", "0", f"+{limit:.1g}"])
     bar.set_label(unit, size=SMALL, labelpad=-6)
     bar.outline.set_linewidth(0.4)
     return ax.figure
@@ -152,7 +158,7 @@ def layer_panel(data, ax=None, unit: str = "cosine"):
     bar = {"label": unit, "pad": 0.02}
     sns.heatmap(seen[layers], cmap=PALETTE, vmin=-limit, vmax=limit, ax=ax, linewidths=0.3,
                 linecolor="white", cbar_kws=bar)  # fmt: skip
-    ticks = ax.set_yticks(np.arange(len(seen)) + 0.5, seen["word"], rotation=0)
+    ticks = ax.set_yticks(np.arange(len(seen)) + 0.5, short(seen["word"]), rotation=0)
     plain_labels(ticks, bold=list(seen.get("misaligned", [False] * len(seen))))
     ax.set_xticks(np.arange(len(layers)) + 0.5, [name[1:] for name in layers], rotation=0)
     ax.set(xlabel="layer of the text tower (0 = first)", ylabel="", title="attribution by layer")
@@ -190,7 +196,7 @@ def contrast_figure(true, foil):
     true, foil: Explanations of the same picture; their bars share one scale.
     """
     rows = max(len(true.words), len(foil.words))
-    figure = new_figure(2.3 + 0.16 * rows)
+    figure = new_figure(2.5 + 0.16 * rows)
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.55, figure.get_figheight() - 1.55])
     figure.suptitle(wrapped(foil.finding()), parse_math=False)
     picture_and_map(top, foil)
@@ -198,7 +204,8 @@ def contrast_figure(true, foil):
     for one, ax, title in zip((true, foil), bottom.subplots(1, 2), ("true caption", "foil"),
                               strict=True):  # fmt: skip
         word_bars(one.words, ax, limit, one.facts["unit"])
-        ax.set_title(f"{title}: CLIPScore {one.clip_score:.2f}")
+        bottom.supxlabel(ax.get_xlabel(), size=NORMAL)
+        ax.set(title=f"{title}\nCLIPScore {one.clip_score:.3f}", xlabel="")
     sign(figure, foil)
     return figure
 
@@ -207,7 +214,7 @@ def sign(figure, explanation) -> None:
     """Name the figure's picture, model, method and layers in small print below it."""
     facts = explanation.facts
     made = [facts["image"], facts["model"], facts["method"], layers_in_words(facts["layers"])]
-    figure.supxlabel(wrapped(" · ".join(made), 66), size=6, color=GREY, parse_math=False)
+    figure.supxlabel(wrapped(" · ".join(made), 6), size=6, color=GREY, parse_math=False)
 
 
 def picture_and_map(figure, explanation) -> None:
@@ -221,6 +228,11 @@ def picture_and_map(figure, explanation) -> None:
                   reason=explanation.no_heatmap)  # fmt: skip
 
 
-def wrapped(title: str, width: int = 58) -> str:
-    """A title cut into lines of at most `width` characters."""
-    return "\n".join(textwrap.wrap(title, width)) or title
+def wrapped(title: str, size: float = TITLE) -> str:
+    """A title cut into lines that fit the column; a word stays with its value."""
+    title = title.replace("” (", "”\u00a0(")
+    for width in range(90, 0, -5):
+        lines = textwrap.wrap(title, width) or [""]
+        if max(text_width(line, size) for line in lines) < 72 * COLUMN - 12:
+            break
+    return "\n".join(lines)

@@ -32,8 +32,8 @@ class Method:
     score: the scalar that is differentiated, "cosine" or "logit" (exp(logit_scale) * cosine).
     combine: how the layers' values become one, "mean", "sum" or "lowest" (take the lowest layer).
     relu: True when the ReLU variants of CLIP4DM's ablation apply.
-    reads: the rows of attention that it needs, "row" (the pooled one), "all", or "below" (all rows of
-    the layers below the top one used, the pooled row of that).
+    reads: the rows of attention that it needs, "row" (the pooled one), "all", or "below" (the
+    pooled row of the top layer used and all rows of those below it).
     """
 
     name: str

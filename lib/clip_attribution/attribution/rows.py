@@ -1,7 +1,7 @@
 """One row instead of n: the pooled position's attention and its gradient, exact and nearly free.
 
-In a causal tower that pools at EOT, no earlier position sees EOT and no later one reaches the score:
-the state of EOT acts on the score through its own row alone, and all other positions are constants.
+In a causal tower that pools at EOT, no earlier position sees EOT and no later one reaches the
+score: the state of EOT acts on it through its own row alone, and all other positions are constants.
 So the tower runs once without a graph, and then the row of EOT runs again with one. There the row
 of attention is a tensor like any other, and autograd gives dS/dA for it in every layer, at about
 1/n of the cost of a backward pass through the tower.
@@ -53,8 +53,14 @@ def standard_blocks(transformer) -> bool:
 
 
 def can_run_rows(model) -> bool:
-    """Whether the text tower is causal, pooled at EOT, and made of standard blocks."""
-    return can_trim(model) and standard_blocks(text_tower(model).transformer)
+    """Whether the text tower is causal, pooled at EOT, of standard blocks, and free of hooks."""
+    tower = text_tower(model)
+    return can_trim(model) and standard_blocks(tower.transformer) and not hooked(tower.transformer)
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether somebody watches or changes this module's forward, which a shortcut would pass by."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
 def run_rows(model, ids: Tensor, rows: Tensor, images: Tensor, layers: list[int], gradient: bool):
@@ -87,18 +93,33 @@ def differentiate(score: Tensor, kept: list[Tensor], state: Tensor) -> list[Tens
 def run_below(tower, ids: Tensor, rows: Tensor, start: int) -> tuple[Tensor, list[Tensor]]:
     """State of the pooled rows [B, d] before block `start`, and from there on what each block's
     attention reads, ln_1 of its input, [B, n, d]. The last block itself need not run.
+
+    What all texts begin with, BOS and the template, runs once: no position sees a later one.
     """
     n, inputs, blocks = ids.shape[1], [], tower.transformer.resblocks
+    mask, shared = tower.attn_mask[:n, :n], shared_prefix(ids, rows)
     dtype, items = tower.transformer.get_cast_dtype(), torch.arange(len(ids), device=ids.device)
     x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:n].to(dtype)
+    head, tail = x[:1, :shared], x[:, shared:]
     for layer, block in enumerate(blocks):
         if layer == start:
-            state = x[items, rows]
+            state = tail[items, rows - shared]
+        z = torch.cat([block.ln_1(head).expand(len(ids), -1, -1), block.ln_1(tail)], dim=1)
         if layer >= start:
-            inputs.append(block.ln_1(x))
+            inputs.append(z)
         if layer < len(blocks) - 1:
-            x = block(x, attn_mask=tower.attn_mask[:n, :n])
+            tail = tail + block.ls_1(block.attention(z[:, shared:], z, z, mask[shared:]))
+            tail = tail + block.ls_2(block.mlp(block.ln_2(tail)))
+            head = block(head, attn_mask=mask[:shared, :shared]) if shared else head
     return state, inputs
+
+
+def shared_prefix(ids: Tensor, rows: Tensor) -> int:
+    """Number of first columns of ids [B, n] that all rows share, short of the pooled position."""
+    if len(ids) == 1:
+        return 0
+    same = (ids == ids[:1]).all(dim=0).int()
+    return min(int(same.cumprod(0).sum()), int(rows.min()))
 
 
 def row_block(block, state: Tensor, z: Tensor, rows: Tensor, visible: Tensor | None = None):
@@ -151,4 +172,4 @@ def encode_image(model, pixels: Tensor) -> Tensor:
 
 def _class_token(visual) -> bool:
     single = visual.pool_type == "tok" and visual.attn_pool is None and not visual.output_tokens
-    return single and standard_blocks(visual.transformer)
+    return single and standard_blocks(visual.transformer) and not hooked(visual)

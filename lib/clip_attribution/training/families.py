@@ -118,23 +118,27 @@ def _other(rng, options, current):
 
 
 def patch_labels(scene: Scene) -> np.ndarray:
-    """int64 [2, 8, 8]: for each patch the noun and the colour whose box holds its centre.
+    """int64 [5, 8, 8]: noun, colour, size, count and name of the thing that each patch touches.
 
-    0 where no box does; nouns and colours count from 1. The sign is the last noun.
+    0 where nothing lies or the thing has no such fact; all count from 1. The sign is the last noun.
     """
-    labels = np.zeros((2, PATCHES, PATCHES), np.int64)
-    step = SIDE // PATCHES
-    centres = np.arange(PATCHES) * step + step / 2
-    things = [(box, list(NOUNS).index(e.noun) + 1, list(COLOURS).index(e.colour) + 1)
-              for e in reversed(scene.entities) for box in e.boxes]  # fmt: skip
+    labels = np.zeros((5, PATCHES, PATCHES), np.int64)
+    things = [(box, _facts(e)) for e in reversed(scene.entities) for box in e.boxes]
     if scene.sign_box:
-        things.append((scene.sign_box, len(NOUNS) + 1, 0))
-    for (x0, y0, x1, y1), noun, colour in things:
-        rows = (centres + step / 2 > y0 + 2) & (centres - step / 2 < y1 - 2)
-        columns = (centres + step / 2 > x0 + 2) & (centres - step / 2 < x1 - 2)
-        labels[0][np.ix_(rows, columns)] = noun
-        labels[1][np.ix_(rows, columns)] = colour
+        sign = (len(NOUNS) + 1, 0, 0, 0, NAMES.index(scene.name) + 1)
+        things.append((scene.sign_box, sign))
+    low = np.arange(PATCHES) * (SIDE // PATCHES)
+    high = low + SIDE // PATCHES
+    for (x0, y0, x1, y1), facts in things:  # a patch counts from three pixels of overlap on
+        rows, columns = (high > y0 + 2) & (low < y1 - 2), (high > x0 + 2) & (low < x1 - 2)
+        labels[:, np.outer(rows, columns)] = np.array(facts)[:, None]
     return labels
+
+
+def _facts(entity) -> tuple[int, ...]:
+    size = list(SIZES).index(entity.size) + 1 if entity.size else 0
+    noun, colour = list(NOUNS).index(entity.noun) + 1, list(COLOURS).index(entity.colour) + 1
+    return noun, colour, size, entity.count, 0
 
 
 def pixels(scenes: list[Scene], mean, std) -> torch.Tensor:

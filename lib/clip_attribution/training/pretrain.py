@@ -4,7 +4,8 @@
 
 The loss is CLIP's symmetric cross-entropy over the batch (Radford et al. 2021), on batches of
 families (`families`), plus a dense auxiliary loss on the image tower's patch tokens (which noun
-and which colour lies under this patch) whose heads are thrown away at the end. The learning rate
+and which colour lies under this patch; from step `facts_from` on also its size, count and name)
+whose heads are thrown away at the end. The learning rate
 is constant after warm-up and falls linearly to zero over the last part of the run, so a run may
 be extended by a larger --steps. A run continues from its last checkpoint.
 """
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..datasets.scenes.vocabulary import COLOURS, NOUNS
+from ..datasets.scenes.vocabulary import COLOURS, NAMES, NOUNS
 from .families import batch_examples, patch_labels, pixels
 
 TEMPLATE = "A photo depicts "
@@ -35,7 +36,7 @@ MODEL = {
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 6},
 }
 DEFAULTS = {"steps": 5000, "batch": 128, "lr": 1e-3, "warmup": 300, "decay": 0.3,
-            "weight_decay": 0.05, "dense": 1.0, "seed": 20240}  # fmt: skip
+            "weight_decay": 0.05, "dense": 1.0, "facts_from": 1710, "seed": 20240}  # fmt: skip
 
 
 class Batches(torch.utils.data.Dataset):
@@ -70,26 +71,34 @@ class Batches(torch.utils.data.Dataset):
 
 
 class DenseHead(nn.Module):
-    """Linear read-outs of noun and colour from the image tower's patch tokens."""
+    """Linear read-outs of what lies under each patch from the image tower's patch tokens."""
 
     def __init__(self, width: int):
         super().__init__()
         self.noun = nn.Linear(width, len(NOUNS) + 2)
         self.colour = nn.Linear(width, len(COLOURS) + 1)
+        self.facts = nn.ModuleList(nn.Linear(width, n + 1) for n in (2, 4, len(NAMES)))
 
-    def forward(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """tokens [n, 64, width], labels [n, 2, 8, 8] -> cross-entropy, things and ground alike.
+    def forward(self, tokens: torch.Tensor, labels: torch.Tensor, facts: bool) -> torch.Tensor:
+        """tokens [n, 64, width], labels [n, 5, 8, 8] (`patch_labels`) -> cross-entropy.
 
-        Most patches show the ground, so both kinds of patches get the same total weight.
+        Most patches show the ground, so things and ground get the same total weight. With `facts`
+        size, count and name of the things are asked for as well.
         """
-        noun, colour = labels.flatten(2).unbind(1)
+        noun, colour, *rest = labels.flatten(2).unbind(1)
         thing = (noun > 0).float().flatten()
         weight = thing / thing.sum().clamp(min=1) + (1 - thing) / (1 - thing).sum().clamp(min=1)
         losses = [
             F.cross_entropy(head(tokens).flatten(0, 1), target.flatten(), reduction="none")
             for head, target in ((self.noun, noun), (self.colour, colour))
         ]
-        return ((losses[0] + losses[1]) * weight).sum() / 2
+        loss = ((losses[0] + losses[1]) * weight).sum() / 2
+        if facts:
+            for head, target in zip(self.facts, rest, strict=True):
+                known = target > 0
+                if known.any():
+                    loss = loss + F.cross_entropy(head(tokens[known]), target[known]) / 2
+        return loss
 
 
 def encode_text(model: CLIP, ids: torch.Tensor, chunk: int = 32) -> torch.Tensor:
@@ -107,7 +116,7 @@ def _encode_chunk(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
     return x[torch.arange(len(ids)), ids.argmax(-1)] @ model.text_projection
 
 
-def loss_of(model: CLIP, head: DenseHead, batch, dense: float):
+def loss_of(model: CLIP, head: DenseHead, batch, dense: float, facts: bool):
     """(loss, contrastive loss, in-batch top-1 of image to text)."""
     images, ids, labels = batch
     tokens = {}
@@ -123,7 +132,7 @@ def loss_of(model: CLIP, head: DenseHead, batch, dense: float):
     target = torch.arange(len(ids), device=ids.device)
     contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     top1 = (logits.argmax(1) == target).float().mean()
-    loss = contrastive + dense * head(tokens["patches"], labels)
+    loss = contrastive + dense * head(tokens["patches"], labels, facts)
     return loss, contrastive.detach(), top1
 
 
@@ -168,7 +177,9 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
         batch = [t.to(device) for t in batch]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, cfg)
-        loss, contrastive, top1 = loss_of(model, head, batch, cfg["dense"])
+        loss, contrastive, top1 = loss_of(
+            model, head, batch, cfg["dense"], step >= cfg["facts_from"]
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

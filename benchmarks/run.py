@@ -1,0 +1,17 @@
+"""`make bench`: speed of the engine, then memory of scoring; results go to benchmarks/results."""
+
+import subprocess
+import sys
+
+PARTS = ("engine", "memory")
+
+
+def main() -> None:
+    """Run each benchmark in a process of its own, so that none is measured in another's wake."""
+    for part in PARTS:
+        print(f"== benchmarks.{part}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{part}"], check=True)
+
+
+if __name__ == "__main__":
+    main()

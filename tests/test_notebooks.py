@@ -1,0 +1,204 @@
+"""Every notebook runs without a screen and finds what it should; the runner refuses mistakes."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from clip_attribution import notebooks
+from clip_attribution.errors import UserError
+from clip_attribution.notebooks import check, find_notebooks, main, require, run_notebook
+from clip_attribution.parameters import declared, from_text
+
+# Parameters that make a notebook fast; each is checked against what the notebook declares.
+SMALL = {"01_word_attribution": {"seed": 1}}
+NOTEBOOKS = find_notebooks()
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def cells(path, kind="code"):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
+
+
+# --- the notebooks of the project ---
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Run a notebook once, with its small parameters; the content of its JSON."""
+    folder, done = tmp_path_factory.mktemp("figures"), {}
+
+    def run(name):
+        if name not in done:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                run_notebook(name, SMALL.get(name, {}), "out")
+            done[name] = json.loads((folder / "out" / f"{name}.json").read_text("utf-8"))
+            assert (folder / "out" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        return done[name]
+
+    return run
+
+
+def test_small_parameters_belong_to_notebooks():
+    assert set(SMALL) <= set(NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_and_records_what_it_did(results, name):
+    record = results(name)
+    assert record["notebook"] == name and record["results"]
+    assert record["parameters"].items() >= SMALL.get(name, {}).items()
+    assert len(record["model"]["weights_hash"]) == 16 and record["versions"]["torch"]
+
+
+@pytest.mark.slow
+def test_word_attribution_finds_the_foil(results):
+    found = results("01_word_attribution")["results"]
+    (replaced,) = found["replaced"]
+    assert replaced["foil_attribution"] < replaced["attribution"]
+    assert found["located"]["low"] > found["chance"]["high"]
+    assert found["true_caption_wins"]["value"] > 0.8
+    cosines = {row["pair_id"]: row["cosine"] for row in found["neighbours"]}
+    assert cosines["true"] > cosines["other scene"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_notebook_is_stripped_and_defines_nothing(path):
+    for cell in cells(path):
+        assert not cell.outputs and cell.execution_count is None
+        tree = ast.parse(cell.source)
+        kinds = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.AsyncFunctionDef)
+        assert not [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_notebook_begins_with_title_and_typed_parameters(path):
+    first, second = nbformat.read(path, 4).cells[:2]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+    assert second.metadata.tags == ["parameters"]
+    lines = ast.parse(second.source).body
+    assert all(isinstance(node, ast.AnnAssign) for node in lines)
+    for node, (name, parameter) in zip(lines, declared(path).items(), strict=True):
+        assert node.annotation.id == type(parameter.default).__name__, name
+        assert parameter.help, name
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_about_half_of_a_notebook_is_prose(path):
+    prose, code = len(cells(path, "markdown")), len(cells(path))
+    assert 0.35 <= prose / (prose + code) <= 0.65 and 15 <= prose + code <= 45
+
+
+# --- the runner, on notebooks of a few lines ---
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An own folder of notebooks, in which the test also stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(notebooks, "FOLDER", tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path
+
+
+PARAMETERS = 'seed: int = 0  # a number\nscale: float = 1.5  # a factor\noutput: str = "x"  # to'
+
+
+def write(folder, name, *sources, parameters=PARAMETERS):
+    code = [nbformat.v4.new_code_cell(source) for source in (parameters, *sources)]
+    code[0].metadata["tags"] = ["parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=code), folder / "notebooks" / f"{name}.ipynb")
+
+
+def test_parameters_reach_a_kernel_of_this_python(folder):
+    lines = "import sys, json, pathlib\np = pathlib.Path(output)\np.mkdir()\n"
+    lines += "(p / '01_one.json').write_text(json.dumps([seed, scale, sys.executable]))"
+    write(folder, "01_one", lines)
+    copy = run_notebook("01", {"seed": 3, "scale": 2}, "out")
+    assert copy == Path("runs/notebooks/01_one.ipynb") and copy.exists()
+    assert json.loads(Path("out/01_one.json").read_text()) == [3, 2, sys.executable]
+
+
+def test_a_failing_notebook_stops_no_other(folder, capsys):
+    write(folder, "01_bad", "raise ValueError('first line\\nsecond line')")
+    write(folder, "02_good", "import pathlib\npathlib.Path(output, '02_good.json').touch()")
+    Path("figures").mkdir()
+    assert main([]) == 1
+    shown = capsys.readouterr().err
+    assert "FAILED, ValueError: first line (see runs/notebooks/01_bad.ipynb)" in shown
+    assert "second line" not in shown and "figures/02_good.json" in shown
+    assert "first line" in Path("runs/notebooks/01_bad.ipynb").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-p", "sed", "3"], ["-p", "seed", "three"], ["-p", "seed", "1.5"], ["-p", "seed", "True"],
+        ["-p", "scale", "big"], ["--only", "07"], ["--model", "ViT-B-32"],
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_before_anything_runs(folder, capsys, arguments):
+    write(folder, "01_one", "open('ran', 'w')")
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and "error: " in shown
+    assert not Path("ran").exists() and not Path("runs").exists()
+
+
+@pytest.mark.parametrize("given", [{"sed": 1}, {"seed": "1"}, {"seed": True}, {"output": 2}])
+def test_run_notebook_refuses_unknown_and_ill_typed(folder, given):
+    write(folder, "01_one")
+    with pytest.raises(UserError) as caught:
+        run_notebook("01_one", given)
+    assert "\n" not in str(caught.value) and not Path("runs").exists()
+
+
+def test_a_parameter_goes_to_the_notebooks_that_have_it(folder):
+    write(folder, "01_one")
+    write(folder, "02_two", parameters='model: str = ""  # name')
+    jobs = notebooks.plan(find_notebooks(), {"model": "ViT-B-32", "seed": "-3"})
+    assert [given for _, given in jobs] == [{"seed": -3}, {"model": "ViT-B-32"}]
+    assert [path.stem for path in find_notebooks(["02"])] == ["02_two"]
+
+
+def test_the_list_shows_defaults_and_help(folder, capsys):
+    write(folder, "01_one")
+    assert main(["--list"]) == 0
+    assert "  seed = 0  a number\n  scale = 1.5  a factor\n" in capsys.readouterr().out
+
+
+def test_no_notebooks_is_an_error(folder, capsys):
+    assert main([]) == 2 and "no notebooks" in capsys.readouterr().err
+
+
+# --- what notebooks call ---
+
+
+def test_values_of_the_command_line_take_the_type_of_the_default():
+    assert from_text("3", 0) == 3 and from_text("-5e-5", 1.0) == -5e-5
+    assert from_text("true", False) is True and from_text("03", "") == "03"
+    assert from_text("[1, 2]", [0]) == [1, 2] and from_text("x", 1) == "x"
+
+
+def test_check_returns_what_it_allows():
+    given = check(seed=(3, range(10)), method=("gae", ["gae", "x"]), image=("", str))
+    assert given == {"seed": 3, "method": "gae", "image": ""}
+
+
+@pytest.mark.parametrize(
+    "pair", [(11, range(10)), (True, range(10)), (1.0, range(10)), ("no", ["gae"]), (3, str)]
+)
+def test_check_says_what_is_allowed(pair):
+    with pytest.raises(UserError, match="parameter seed must be") as caught:
+        check(seed=pair)
+    assert "\n" not in str(caught.value) and repr(pair[0]) in str(caught.value)
+
+
+def test_require():
+    require(True, "fine")
+    with pytest.raises(UserError, match="both"):
+        require(False, "give both")

@@ -1,0 +1,145 @@
+"""The recipe of the embedded model: batches, resuming, export, and what the shipped model does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from clip_attribution.datasets.scenes import generator, sample_scene, scene_pairs
+from clip_attribution.datasets.scenes.vocabulary import NOUNS
+from clip_attribution.models import load_clip
+from clip_attribution.training import families, model_card, pretrain
+
+CONFIG = {**pretrain.DEFAULTS, "steps": 6, "batch": 16, "warmup": 2, "facts_from": 2}
+DATA = Path(__file__).parents[1] / "data"
+
+
+def test_batches_are_the_same_for_the_same_step_and_fit_the_tokenizer():
+    first, again = (pretrain.Batches(3, 32, 5)[2] for _ in range(2))
+    for one, two in zip(first, again, strict=True):
+        assert torch.equal(one, two)
+    other = pretrain.Batches(3, 32, 5)[3]
+    assert not torch.equal(first[1], other[1])
+    data = pretrain.Batches(3, 32, 5)
+    texts = [e.text for e in families.batch_examples(3, 2, 32, pretrain.TEMPLATE)]
+    assert torch.equal(data.tokenizer(texts), first[1])
+    assert first[0].shape == (32, 3, 64, 64) and first[2].shape == (32, 5, 8, 8)
+
+
+def test_no_caption_of_training_outgrows_the_context():
+    context = pretrain.MODEL["text_cfg"]["context_length"]
+    for step in range(6):
+        ids = pretrain.Batches(1, 128, 10)[step][1]
+        assert ids.argmax(-1).max() < context - 1
+
+
+def test_siblings_differ_from_the_first_in_one_stated_fact():
+    rng = generator(11, 0)
+    for _ in range(60):
+        first, *siblings = families.family(rng)
+        for sibling in siblings:
+            one, two = first.text.lower().split(), sibling.text.lower().split()
+            assert len(one) == len(two)
+            different = [i for i in range(len(one)) if one[i] != two[i]]
+            kinds = [one[i] for i in different if one[i] not in ("a", "an")]
+            assert len(kinds) == 1 or first.text == sibling.text  # the latter: no alternative
+            assert first.scene.position == sibling.scene.position
+            assert first.scene.state == sibling.scene.state
+
+
+def test_patch_labels_name_what_lies_there():
+    for index in range(40):
+        scene = sample_scene(generator(12, index))
+        noun, colour, size, count, name = families.patch_labels(scene)
+        present = {list(NOUNS).index(e.noun) + 1 for e in scene.entities}
+        assert set(np.unique(noun)) - {0, len(NOUNS) + 1} <= present and noun.any()
+        assert ((colour > 0) <= (noun > 0)).all() and ((count > 0) == (colour > 0)).all()
+        assert set(np.unique(count)) <= {0} | {e.count for e in scene.entities}
+        assert ((size > 0) <= (count == 1)).all() and (name > 0).any() == (scene.name is not None)
+
+
+def test_training_pixels_are_what_the_model_preprocesses(tmp_path):
+    pretrain.export(pretrain.CLIP(**pretrain.MODEL), CONFIG, tmp_path / "scenes-clip.safetensors")
+    clip = load_clip(pretrained=tmp_path / "scenes-clip.safetensors")
+    from clip_attribution.images import open_image
+
+    pairs = scene_pairs(4, seed=2, foils=None)
+    seen = torch.stack([clip.preprocess(open_image(ref)) for ref in pairs["image"]])
+    scenes = [sample_scene(generator(2, i)) for i in range(4)]
+    own = families.pixels(scenes, pretrain.PREPROCESS["mean"], pretrain.PREPROCESS["std"])
+    assert torch.allclose(seen, own, atol=1e-5)
+
+
+def test_text_in_chunks_equals_the_models_own():
+    model = pretrain.CLIP(**pretrain.MODEL).eval()
+    ids = pretrain.Batches(3, 48, 5)[0][1]
+    with torch.no_grad():
+        torch.testing.assert_close(pretrain.encode_text(model, ids), model.encode_text(ids),
+                                   atol=1e-5, rtol=1e-4)  # fmt: skip
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    one = pretrain.train(CONFIG, whole, "cpu").state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(parts)
+    assert torch.load(parts / "last.pt", weights_only=True)["step"] == 3
+    two = pretrain.train(CONFIG, parts, "cpu").state_dict()
+    assert all(torch.allclose(one[k], two[k], atol=1e-6) for k in one)
+    steps = [json.loads(line)["step"] for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert steps == [0]
+
+
+def interrupted(folder):
+    """Stop the run after its third step, as Ctrl-C would, with a checkpoint at every step."""
+    save, calls = pretrain.save_checkpoint, []
+
+    def save_then_stop(*arguments):
+        save(*arguments)
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    pretrain.save_checkpoint = save_then_stop
+    try:
+        pretrain.train(CONFIG, folder, "cpu", save_every=0)
+    finally:
+        pretrain.save_checkpoint = save
+
+
+def test_export_keeps_its_configuration(tmp_path):
+    path = tmp_path / "m.safetensors"
+    pretrain.export(pretrain.CLIP(**pretrain.MODEL), CONFIG, path)
+    with safe_open(path, "pt") as opened:
+        metadata = opened.metadata()
+    assert json.loads(metadata["model_cfg"]) == pretrain.MODEL
+    training = json.loads(metadata["training"])
+    assert training["scenes"] == 96 and training["template"] == pretrain.TEMPLATE
+
+
+def test_the_embedded_model_is_small_and_says_how_it_was_trained():
+    path = DATA / "scenes-clip.safetensors"
+    assert path.stat().st_size <= 25e6
+    with safe_open(path, "pt") as opened:
+        metadata = opened.metadata()
+    assert json.loads(metadata["model_cfg"]) == pretrain.MODEL
+    assert json.loads(metadata["training"])["steps"] > 1000
+
+
+@pytest.mark.parametrize("kind", ["noun", "colour", "ground"])
+def test_the_embedded_model_knows_its_world(kind):
+    """Above chance by far on scenes of a seed that neither training nor the card uses."""
+    found = model_card.measure(load_clip(), 120, 99, (kind,))[kind]
+    assert found["foil-pair accuracy"].low > 0.8
+    assert found["all layers"].low > 2 * found["chance"].high
+
+
+def test_the_card_belongs_to_the_weights():
+    card = json.loads((DATA / "model_card.json").read_text())
+    assert card["weights_hash"] == load_clip().weights_hash
+    assert card["weights_hash"] in (DATA / "MODEL_CARD.md").read_text()
