@@ -1,9 +1,12 @@
-"""`make bench`: speed of the engine, then memory of scoring; results go to benchmarks/results."""
+"""`make bench`: speed of the engine, memory of scoring, cost of the ablation table.
+
+Results go to benchmarks/results.
+"""
 
 import subprocess
 import sys
 
-PARTS = ("engine", "memory")
+PARTS = ("engine", "memory", "ablation")
 
 
 def main() -> None:

@@ -65,7 +65,8 @@ def test_location_equals_a_plain_loop(table):
     found = ablations.location_by_layers(table).set_index(["variant", "layers", "foil_type"])
     words = table.at("signed", 2)
     hits = []
-    for row in table.pairs[table.pairs["is_foil"] & (table.pairs["foil_type"] == "noun")].itertuples():
+    pairs = table.pairs
+    for row in pairs[pairs["is_foil"] & (pairs["foil_type"] == "noun")].itertuples():
         own = words[words["pair_id"] == row.pair_id]
         hits.append(int(own["attribution"].to_numpy().argmin() == row.foil_index))
     cell = found.loc["signed", 2, "noun"]

@@ -9,10 +9,11 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+
 from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
 from clip_attribution.attribution import METHODS, RELU_VARIANTS, resolve_layers
 from clip_attribution.errors import UserError
-from PIL import Image
 
 TEMPLATE = "A photo depicts "
 CONFIG = {
@@ -342,9 +343,9 @@ def test_unusable_arguments(clip, pairs):
 def test_equal_and_almost_equal_captions_share_a_batch(clip):
     captions = ["a red car"] * 3 + ["a red cat", "a", "a red car"]
     for some in (captions, captions[:3]):
-        table = {"image": [random_image(0)] * len(some), "caption": some}
+        table = pd.DataFrame({"image": [random_image(0)] * len(some), "caption": some})
         words, _ = attribute(clip, table, template="")
-        alone, _ = attribute(clip, [{"image": random_image(0), "caption": "a red car"}], template="")
+        alone, _ = attribute(clip, table[:1], template="")
         for pair in (0, 2):
             found = words.attribution[words.pair_id == pair]
             np.testing.assert_allclose(found, alone.attribution, atol=1e-6)

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from test_score import make_rows, save_model, save_pictures, save_rows
+
 from clip_attribution.cli import build_parser, join_numbers, main
 from clip_attribution.versions import package_version
-from test_score import make_rows, save_model, save_pictures, save_rows
 
 COLUMNS = {"caption": "a boat", "image": "a.png"}
 

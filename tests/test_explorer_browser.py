@@ -49,8 +49,9 @@ def folder(tmp_path_factory):
 
 def environment(home: Path) -> dict:
     """The variables of the server: nobody's own Jupyter settings, and not headless."""
-    own = {name: str(home / name.split("_")[1].lower())
-           for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}  # fmt: skip
+    own = {
+        f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")
+    }
     found = {k: v for k, v in os.environ.items() if k != "CLIP_ATTRIBUTION_HEADLESS"}
     return found | own | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(ROOT / "lib")}
 

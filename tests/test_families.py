@@ -8,15 +8,16 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
+
 from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
 from clip_attribution.attribution import METHODS, batch
 from clip_attribution.attribution.rows import can_run_rows, encode_image
 from clip_attribution.attribution.towers import can_trim, encode_text, text_rows
 from clip_attribution.errors import UserError
 from clip_attribution.trace import trace
-from PIL import Image
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
 CAPTIONS = ["a cup of coke", "Two dogs, one cat.", "the dog's café", "many words of a dog, " * 40]
 TEXT = {"width": 32, "heads": 4, "layers": 4}

@@ -5,8 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from clip_attribution.images import ImageError, open_image
 from PIL import Image
+
+from clip_attribution.images import ImageError, open_image
 
 
 @pytest.fixture

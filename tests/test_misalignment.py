@@ -5,6 +5,9 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from clip_attribution.errors import UserError
 from clip_attribution.misalignment import (
     EPSILON,
@@ -18,8 +21,6 @@ from clip_attribution.misalignment import (
     ref_clip_score,
     score_pairs,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 # The public example of CLIP4DM (infer.py): ViT-H/14, a cup of coffee.
 COKE = [-3.6835670471191406e-05, 0.0002104043960571289, 5.716085433959961e-05]

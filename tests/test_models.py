@@ -7,13 +7,14 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants as hub_constants
+from PIL import Image
+from safetensors.torch import save_file
+
 from clip_attribution import hub, model_sources
 from clip_attribution.errors import UserError
 from clip_attribution.model_sources import quick_gelu
 from clip_attribution.models import load_clip
-from huggingface_hub import constants as hub_constants
-from PIL import Image
-from safetensors.torch import save_file
 
 TINY = {
     "embed_dim": 24,

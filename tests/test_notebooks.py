@@ -7,13 +7,20 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from clip_attribution import notebooks
 from clip_attribution.errors import UserError
 from clip_attribution.notebooks import check, find_notebooks, main, require, run_notebook
-from clip_attribution.parameters import declared, from_text
+from clip_attribution.parameters import check_values, declared, from_text
 
 # Parameters that make a notebook fast; each is checked against what the notebook declares.
-SMALL = {"01_word_attribution": {"seed": 1}}
+TABLE = {"n_pairs": 40, "cache": "tables"}
+SMALL = {
+    "01_word_attribution": {"seed": 1},
+    "02_layer_ablation": TABLE,
+    "03_relu_ablation": TABLE,
+    "04_part_of_speech": TABLE,
+}
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
 
@@ -34,7 +41,7 @@ def results(tmp_path_factory):
         if name not in done:
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(folder)
-                run_notebook(name, SMALL.get(name, {}), "out")
+                run_notebook(name, SMALL[name], "out")
             done[name] = json.loads((folder / "out" / f"{name}.json").read_text("utf-8"))
             assert (folder / "out" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         return done[name]
@@ -43,7 +50,9 @@ def results(tmp_path_factory):
 
 
 def test_small_parameters_belong_to_notebooks():
-    assert set(SMALL) <= set(NAMES)
+    assert set(SMALL) == set(NAMES)
+    for path in NOTEBOOKS:
+        check_values(path, SMALL[path.stem])
 
 
 @pytest.mark.slow
@@ -51,7 +60,7 @@ def test_small_parameters_belong_to_notebooks():
 def test_notebook_runs_and_records_what_it_did(results, name):
     record = results(name)
     assert record["notebook"] == name and record["results"]
-    assert record["parameters"].items() >= SMALL.get(name, {}).items()
+    assert record["parameters"].items() >= SMALL[name].items()
     assert len(record["model"]["weights_hash"]) == 16 and record["versions"]["torch"]
 
 

@@ -6,12 +6,13 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
-from clip_attribution import explain, load_clip, plots
-from clip_attribution.colours import overlay
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
+
+from clip_attribution import explain, load_clip, plots
+from clip_attribution.colours import overlay
 
 CONFIG = {
     "embed_dim": 32,

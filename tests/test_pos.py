@@ -2,12 +2,13 @@
 
 import pytest
 import spacy
-from clip_attribution import pos
-from clip_attribution.errors import UserError
-from clip_attribution.words import split_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
+
+from clip_attribution import pos
+from clip_attribution.errors import UserError
+from clip_attribution.words import split_words
 
 BLANK = spacy.blank("en")
 TAGS = {"a": "DET", "the": "DET", "cat": "NOUN", "sits": "VERB", "red": "ADJ", "u.s": "PROPN"}

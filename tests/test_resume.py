@@ -6,8 +6,9 @@ import time
 
 import pytest
 import torch
-from clip_attribution.cli import main
 from test_score import make_rows, save_model, save_pictures, save_rows
+
+from clip_attribution.cli import main
 
 FORK = multiprocessing.get_context("forkserver")  # imports torch once for all processes
 FORK.set_forkserver_preload(["clip_attribution.score"])

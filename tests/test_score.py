@@ -4,14 +4,15 @@ import json
 import os
 from pathlib import Path
 
-import clip_attribution
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from clip_attribution.cli import main
 from PIL import Image
+
+import clip_attribution
+from clip_attribution.cli import main
 
 CONFIG = {
     "embed_dim": 32,

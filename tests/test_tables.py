@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+
 from clip_attribution.errors import UserError
 from clip_attribution.tables import atomic_path, digest, read_pairs, write_parquet
 

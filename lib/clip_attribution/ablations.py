@@ -225,7 +225,8 @@ def label_words(words: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """The words of foils with the column `foiled`; the true captions' words are left out."""
     foils = pairs[pairs["is_foil"]].set_index("pair_id")["foil_index"]
     own = words[words["pair_id"].isin(foils.index)]
-    return own.assign(foiled=own["word_index"].to_numpy() == foils.reindex(own["pair_id"]).to_numpy())
+    wrong = foils.reindex(own["pair_id"]).to_numpy()
+    return own.assign(foiled=own["word_index"].to_numpy() == wrong)
 
 
 def detection_by_pos(words: pd.DataFrame, epsilon: float = EPSILON, seed: int = 0) -> pd.DataFrame:
@@ -249,9 +250,12 @@ def detection_by_pos(words: pd.DataFrame, epsilon: float = EPSILON, seed: int = 
         false = mine & found & ~foiled
         tp, fn, fp = (weights[:, m].sum(1).astype(float) for m in (hit, miss, false))
         for measure, values in _detection(tp, fp, fn).items():
-            low, high = np.nanpercentile(values[1:], [2.5, 97.5]) if (tp + fn)[0] else (np.nan,) * 2
-            rows.append({"pos": tag, "measure": measure, "value": values[0], "low": low,
-                         "high": high, "n": int((tp + fn)[0]), "words": int(mine.sum())})  # fmt: skip
+            drawn = values[1:][~np.isnan(values[1:])] if (tp + fn)[0] else []
+            low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+            rows.append({
+                "pos": tag, "measure": measure, "value": values[0], "low": low, "high": high,
+                "n": int((tp + fn)[0]), "words": int(mine.sum()),
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -5,6 +5,7 @@ The result shows itself: as text in a terminal (`display_text`), as HTML in a no
 """
 
 import os
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,12 @@ from PIL import Image
 from . import display_text
 from .attribution import attribute, get_method, image_attribution
 from .colours import symmetric_limit
+from .datasets.scenes import render_ref
 from .errors import UserError
 from .images import open_image
 from .misalignment import EPSILON, clip_score, decide, f_clip_score
 
+SCENE_SIDE = 256  # pixels
 SCORES = ("cosine", "clip_score", "f_clip_score", "misaligned")
 
 
@@ -27,11 +30,11 @@ class Explanation:
 
     words: the frame of `attribute` with a column `misaligned`. misaligned: the misaligned words,
     most negative first. truncated: the caption goes on beyond the model's context. (A word without
-    a value lies there, or shares a token with the word before, as in "...".) picture: as given;
-    seen: what the model saw of it (cropped, resized). heatmap: float32 [rows, cols] over `seen`,
-    or None, and then no_heatmap says why. facts: image, model, method, layers, template, decision,
-    epsilon; unit of the attributions; signed, False for a method that cannot be negative
-    (f_clip_score is NaN then).
+    a value lies there, or shares a token with the word before, as in "...".) picture: as given, but
+    a scene is drawn larger. seen: what the model saw of it (cropped, resized). heatmap: float32
+    [rows, cols] over `seen`, or None, and then no_heatmap says why. facts: image, model, method,
+    layers, template, decision, epsilon; unit of the attributions; signed, False for a method that
+    cannot be negative (f_clip_score is NaN then).
     """
 
     caption: str
@@ -118,8 +121,8 @@ def explain(
     return Explanation(
         caption, words.assign(misaligned=[row in rows for row in range(len(words))]), cosine,
         float(clip_score(cosine)), against if signed else float("nan"),
-        [one.text for one in found if signed], truncated, picture, as_seen(clip, picture), values,
-        reason, facts,
+        [one.text for one in found if signed], truncated, drawn(image, picture),
+        as_seen(clip, picture), values, reason, facts,
     )  # fmt: skip
 
 
@@ -152,6 +155,13 @@ def as_seen(clip, picture: Image.Image) -> Image.Image:
     low, high = black.min((1, 2), keepdims=True), white.max((1, 2), keepdims=True)
     pixels = np.clip((pixels - low) / (high - low), 0, 1).transpose(1, 2, 0)
     return Image.fromarray(np.rint(255 * pixels).astype(np.uint8))
+
+
+def drawn(image, picture: Image.Image) -> Image.Image:
+    """The picture for a reader's eye: itself, or a larger drawing of a scene."""
+    if isinstance(image, str) and re.fullmatch(r"scene:\d+:\d+", image):
+        return render_ref(f"{image}:{SCENE_SIDE}")
+    return picture
 
 
 def label(image) -> str:

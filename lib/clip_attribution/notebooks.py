@@ -11,6 +11,7 @@ anything runs. Executed copies stay in runs/notebooks/, also of a notebook that 
 
 import argparse
 import json
+import logging
 import math
 import os
 import sys
@@ -98,6 +99,7 @@ def run_notebook(
     given = check_values(source, {**places, **(parameters or {})})
     import papermill  # slow to import, and no notebook needs it
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it reads parameters less well
     EXECUTED.mkdir(parents=True, exist_ok=True)
     copy = EXECUTED / source.name
     with kernel_of_this_python():
@@ -111,7 +113,8 @@ def run_notebook(
 @contextmanager
 def kernel_of_this_python():
     """Let the kernel "python3" be this interpreter, whatever kernels are installed around it."""
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR"]
+    argv += ["-f", "{connection_file}"]
     before = os.environ.get("JUPYTER_PATH")
     with TemporaryDirectory() as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")

@@ -10,6 +10,7 @@ untrained weights.
 import argparse
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from safetensors import safe_open
 
 from ..attribution import attribute
 from ..datasets.scenes import KINDS, SWAPS, scene_pairs
+from ..images import open_image
 from ..metrics import Estimate, foil_wins, location_chance, location_hits, mean_estimate
 from ..models import load_clip
+from ..tables import write_json
+from .pretrain import MODEL
 
 LAYERS = {"all layers": "all", "last three": -3, "last one": -1}
 
@@ -61,31 +65,15 @@ def retrieval(clip, seed: int, batch: int = 256, batches: int = 8) -> Estimate:
     hits = []
     for number in range(batches):
         pairs = scene_pairs(batch, seed + number, None)
-        _, image = embed(clip, pairs["image"])
+        image = clip.encode_images([open_image(ref) for ref in pairs["image"]])
         text = clip.encode_texts(list(pairs["caption"]))
         hits += (image @ text.T).argmax(1).eq(torch.arange(batch)).float().tolist()
     return mean_estimate(hits)
 
 
-def embed(clip, refs):
-    """Image features [n, D] of scene references."""
-    from ..images import open_image
-
-    return refs, clip.encode_images([open_image(r) for r in refs]).cpu()
-
-
 def untrained(clip):
     """The same architecture with random weights: what no training gives."""
-    from dataclasses import replace
-
-    from open_clip.model import CLIP
-
-    from .pretrain import MODEL
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = CLIP(**MODEL).eval().requires_grad_(False)
-    return replace(clip, model=model, pretrained="random")
+    return replace(clip, model=load_clip(clip.name, model_config=MODEL).model, pretrained="random")
 
 
 def write_card(folder: Path, n: int, seed: int) -> Path:
@@ -103,11 +91,12 @@ def write_card(folder: Path, n: int, seed: int) -> Path:
     facts = {
         "weights_hash": clip.weights_hash, "size_mb": round(file.stat().st_size / 1e6, 1),
         "parameters": sum(p.numel() for p in clip.model.parameters()),
-        "training": json.loads(metadata["training"]), "model_cfg": json.loads(metadata["model_cfg"]),
+        "training": json.loads(metadata["training"]),
+        "model_cfg": json.loads(metadata["model_cfg"]),
         "n": n, "seed": seed, "python": platform.python_version(), "torch": torch.__version__,
         "open_clip": open_clip.__version__, "numpy": np.__version__,
     }  # fmt: skip
-    (folder / "model_card.json").write_text(json.dumps({**facts, "measured": measured}, indent=1) + "\n")
+    write_json({**facts, "measured": measured}, folder / "model_card.json")
     card = folder / "MODEL_CARD.md"
     card.write_text(card_text(facts, measured))
     return card
@@ -137,7 +126,9 @@ def card_text(facts: dict, measured: dict) -> str:
         f"({training['steps']:,} steps of {training['batch']}) by "
         "`python -m clip_attribution.training.pretrain`: CLIP's contrastive loss over batches of "
         "*families*, scenes that differ in one stated fact (noun, colour, size, count, ground or "
-        "name), and a dense loss on the image patches whose heads were thrown away. Positions and "
+        "name), and a dense loss on the image patches (their noun and colour, from step "
+        f"{training['facts_from']:,} on also size, count and name) whose heads were thrown away. "
+        "Positions and "
         "states were never varied within a family, so relations are its weakness, as they are in "
         "models of ordinary size. It knows nothing but this world.", "",
         f"Top-1 of image to text among 256 unrelated scenes: **{_cell(top1)}**, n = {top1.n}, "
@@ -150,10 +141,13 @@ def card_text(facts: dict, measured: dict) -> str:
     for kind, row in measured["trained"].items():
         base = measured["untrained"][kind]["foil-pair accuracy"]
         lines.append(f"| {kind} | {_cell(row['foil-pair accuracy'])} | {_cell(base)} |")
-    lines += ["", "Made of (noun, colour) pairs that training never showed:", "",
-              "| foil type | foil-pair accuracy | location accuracy, all layers |", "|---|---|---|"]  # fmt: skip
+    lines += [
+        "", "Made of (noun, colour) pairs that training never showed:", "",
+        "| foil type | foil-pair accuracy | location accuracy, all layers |", "|---|---|---|",
+    ]  # fmt: skip
     for kind, row in measured["novel"].items():
-        lines.append(f"| {kind} | {_cell(row['foil-pair accuracy'])} | {_cell(row['all layers'])} |")
+        cells = _cell(row["foil-pair accuracy"]), _cell(row["all layers"])
+        lines.append(f"| {kind} | {cells[0]} | {cells[1]} |")
     lines += [
         "", "## Location accuracy of CLIP4DM", "",
         "Share of foils whose most negative word is the replaced one, by the text layers used.", "",
@@ -165,8 +159,8 @@ def card_text(facts: dict, measured: dict) -> str:
         cells = [_cell(row[name]) for name in LAYERS] + [f"{row['chance'].value:.3f}"]
         cells.append(_cell(measured["untrained"][kind]["all layers"]))
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
-    lines += ["", f"Measured with Python {facts['python']}, torch {facts['torch']}, "
-              f"open_clip {facts['open_clip']}. The same numbers stand in `model_card.json`.", ""]  # fmt: skip
+    versions = f"Python {facts['python']}, torch {facts['torch']}, open_clip {facts['open_clip']}"
+    lines += ["", f"Measured with {versions}. The same numbers stand in `model_card.json`.", ""]
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Train the embedded model: an ordinary open_clip CLIP on the embedded world.
 
-    python -m clip_attribution.training.pretrain --steps 5000
+    python -m clip_attribution.training.pretrain --steps 4400
 
 The loss is CLIP's symmetric cross-entropy over the batch (Radford et al. 2021), on batches of
 families (`families`), plus a dense auxiliary loss on the image tower's patch tokens (which noun
@@ -35,7 +35,7 @@ MODEL = {
     "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 4, "width": 128, "head_width": 32},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 6},
 }
-DEFAULTS = {"steps": 5000, "batch": 128, "lr": 1e-3, "warmup": 300, "decay": 0.3,
+DEFAULTS = {"steps": 4400, "batch": 128, "lr": 1e-3, "warmup": 300, "decay": 0.3,
             "weight_decay": 0.05, "dense": 1.0, "facts_from": 1710, "seed": 20240}  # fmt: skip
 
 
@@ -44,7 +44,8 @@ class Batches(torch.utils.data.Dataset):
 
     def __init__(self, seed: int, size: int, steps: int):
         self.seed, self.size, self.steps = seed, size, steps
-        self.tokenizer = open_clip.SimpleTokenizer(context_length=MODEL["text_cfg"]["context_length"])
+        self.context = MODEL["text_cfg"]["context_length"]
+        self.tokenizer = open_clip.SimpleTokenizer(context_length=self.context)
         self.ids: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Batches(torch.utils.data.Dataset):
             if word not in self.ids:
                 self.ids[word] = self.tokenizer.encode(word)
             pieces += self.ids[word]
-        row = torch.zeros(MODEL["text_cfg"]["context_length"], dtype=torch.long)
+        row = torch.zeros(self.context, dtype=torch.long)
         pieces = [self.tokenizer.sot_token_id, *pieces, self.tokenizer.eot_token_id]
         row[: len(pieces)] = torch.tensor(pieces)
         return row
@@ -153,7 +154,7 @@ def make_optimizer(model: nn.Module, head: nn.Module, cfg: dict) -> torch.optim.
 
 
 def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CLIP:
-    """Run or resume; returns the model. Checkpoints go to `folder`, at most one in `save_every` s."""
+    """Run or resume; returns the model. `folder` gets a checkpoint every `save_every` seconds."""
     torch.manual_seed(cfg["seed"])
     model = CLIP(**MODEL).to(device).train()
     head = DenseHead(MODEL["vision_cfg"]["width"]).to(device)
