@@ -17,16 +17,21 @@ PIP_LOG := $(VENV)/install.log
 BRIEF := sed -n -e '/^ *ERROR/p' -e '/^error/p' -e '/^ *Downloading .* MB)/p' -e 's/^Installing.*/  Unpacking .../p'
 PYTHON_FILES := lib tests .ci $(wildcard benchmarks) $(wildcard notebooks)
 
-# What the figures are made with; empty = the embedded model and world.
+# What the figures are made with; empty = the embedded model and world. PARAMETERS takes any other
+# parameter of a notebook: PARAMETERS="n_pairs=200 seed=2".
 MODEL ?=
 PRETRAINED ?=
 DATASET ?=
 DATA ?=
-FIGURE_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(PRETRAINED),--pretrained "$(PRETRAINED)") \
-	$(if $(DATASET),--dataset "$(DATASET)") $(if $(DATA),--data "$(DATA)")
+PARAMETERS ?=
+GIVEN = $(if $(MODEL),"model=$(MODEL)") $(if $(PRETRAINED),"pretrained=$(PRETRAINED)") \
+	$(if $(DATASET),"dataset=$(DATASET)") $(if $(DATA),"data=$(DATA)") $(PARAMETERS)
+CORES ?= $(shell $(PY) -c "import os; print(os.cpu_count())" 2>/dev/null || echo 2)
 
-figures: $(READY)  ## make every figure: [MODEL=ViT-B-32 PRETRAINED=openai] [DATASET=name DATA=folder]
-	@$(PY) -m clip_attribution.notebooks $(FIGURE_OPTIONS)
+figures: $(READY)  ## make every figure that is out of date: [MODEL=ViT-B-32 PRETRAINED=openai] [DATASET=pairs DATA=file]
+	@$(PY) -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --keep-going \
+		--rerun-incomplete --max-checksum-file-size 0 --quiet host reason rules \
+		$(if $(strip $(GIVEN)),--config $(GIVEN))
 
 test: $(READY)  ## lint, check that notebooks hold no output, run the tests
 	@$(PY) -m ruff check $(PYTHON_FILES)

@@ -49,9 +49,8 @@ def folder(tmp_path_factory):
 
 def environment(home: Path) -> dict:
     """The variables of the server: nobody's own Jupyter settings, and not headless."""
-    own = {
-        f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")
-    }
+    names = ("CONFIG", "DATA", "RUNTIME")
+    own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in names}
     found = {k: v for k, v in os.environ.items() if k != "CLIP_ATTRIBUTION_HEADLESS"}
     return found | own | {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(ROOT / "lib")}
 
@@ -184,16 +183,18 @@ def test_explorer_in_jupyterlab(browser, address):
     browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     wait(browser, words)
 
-    control(browser, "Caption", "input").send_keys(Keys.CONTROL + "a", Keys.DELETE, CAPTION)
+    caption = control(browser, "Caption", "input")
+    caption.send_keys(Keys.CONTROL + "a")
+    caption.send_keys(CAPTION)
     typed = wait(browser, spell(CAPTION))
     control(browser, "Last layers", "div[contains(@class, 'noUi-handle')]").send_keys(Keys.LEFT)
     moved = wait(browser, changed(typed))
     assert [word for word, _ in moved] == CAPTION.split()
     assert all(value[0] in "+-" and float(value) == float(value) for _, value in moved)
 
-    button(browser, "clip-explorer-words", "heart").click()
-    suggested = button(browser, "clip-explorer-foils", "house")
+    button(browser, "clip-explorer-words", "blue").click()
+    suggested = button(browser, "clip-explorer-foils", "pink")
     SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SCREENSHOT))
     suggested.click()
-    wait(browser, spell(CAPTION.replace("heart", "house")))
+    wait(browser, spell(CAPTION.replace("blue", "pink")))

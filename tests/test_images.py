@@ -126,9 +126,12 @@ def test_scene_is_rendered():
     assert image.mode == "RGB"
     assert np.array_equal(np.asarray(image), np.asarray(open_image("scene:7:12", "anywhere")))
     assert not np.array_equal(np.asarray(image), np.asarray(open_image("scene:7:13")))
+    assert open_image("scene:7:12:256:novel").size == (256, 256)
 
 
-@pytest.mark.parametrize("ref", ["scene:", "scene:7", "scene:a:b", "scene:7:-1", "scene:7:12:3"])
+@pytest.mark.parametrize(
+    "ref", ["scene:", "scene:7", "scene:a:b", "scene:7:-1", "scene:7:12:3", "scene:7:12:64000"]
+)
 def test_malformed_scene(ref):
     assert "not a scene" in reason(ref)
 

@@ -22,12 +22,12 @@ NAMES = {
     "negative_layers": "negative layers, a", "negative_layers_gradient": "negative layers, b",
     "positive_heads": "positive heads*", "absolute": "absolute*",
 }  # fmt: skip
-OURS = "* our additions; the others are the paper's"
+OURS = "* ours; the others: the paper's"
 
 
 def sign(figure, *facts: str) -> None:
     """Name data, model and parameters in small print below the figure."""
-    text = wrapped(" · ".join(fact for fact in facts if fact), 68)
+    text = wrapped(" · ".join(fact for fact in facts if fact), SMALL)
     figure.supxlabel(text, size=SMALL, color=GREY, parse_math=False)
 
 

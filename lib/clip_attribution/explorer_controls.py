@@ -8,10 +8,10 @@ from ipywidgets import (
     Button,
     Dropdown,
     FileUpload,
-    FloatLogSlider,
     HBox,
     IntSlider,
     Layout,
+    SelectionSlider,
     Text,
 )
 
@@ -19,7 +19,7 @@ from .attribution import METHODS, RELU_VARIANTS
 from .explorer_html import STYLE
 from .misalignment import EPSILON
 
-LABEL = {"description_width": "74px"}
+LABEL = {"description_width": "86px"}
 DISPLAYS = ("error", "scores", "shown", "map", "bars", "foil_head", "foot")
 
 
@@ -50,16 +50,22 @@ def inputs() -> dict:
 
 def settings(n_layers: int) -> dict:
     """Method, layers, ReLU variant and epsilon."""
-    size = Layout(flex="1 1 300px", max_width="440px")
+    size = Layout(flex="1 1 380px")
     return {
         "method": Dropdown(options=sorted(METHODS), value="clip4dm", description="Method",
                            style=LABEL, layout=size),
         "layers": IntSlider(min(3, n_layers), 1, n_layers, description="Last layers",
                             style=LABEL, layout=size),
         "relu": Dropdown(options=RELU_VARIANTS, description="ReLU", style=LABEL, layout=size),
-        "epsilon": FloatLogSlider(-EPSILON, min=-6, max=-1, step=0.05, description="Reject < −",
-                                  readout_format=".1e", style=LABEL, layout=size),
+        "epsilon": SelectionSlider(options=epsilons(), value=EPSILON, description="Reject below",
+                                   style=LABEL, layout=size),
     }  # fmt: skip
+
+
+def epsilons() -> list[tuple[str, float]]:
+    """Thresholds from -0.1 to 0 in steps of 1, 2, 5, as (text, value)."""
+    sizes = [float(f"{digit}e{power}") for power in range(-6, -1) for digit in (1, 2, 5)] + [0.1]
+    return [(f"{-size:g}", -size) for size in reversed(sizes)] + [("0", 0.0)]
 
 
 def arranged(c: SimpleNamespace) -> tuple:

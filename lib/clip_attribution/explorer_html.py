@@ -30,7 +30,7 @@ STYLE = """<style>
 .clip-explorer .clip-explorer-chosen { outline: 2px solid #1a1a1a; outline-offset: 1px; }
 .clip-explorer .clip-explorer-caption input { font-size: 16px; }
 </style>"""
-WIDTH, HEIGHT, PLOT, LEFT = 300, 186, 120, 4  # CSS pixels of the bars; PLOT is their height
+HEIGHT, ZERO, REACH = SHOWN, 100, 78  # of the bars in CSS pixels: their height, where 0 is, length
 
 
 def heading(text: str) -> str:
@@ -142,34 +142,30 @@ def bars_part(word: str, values: np.ndarray, settings, limit: float, unit: str) 
     head = heading(f"“{shortened(word)}” layer by layer")
     if np.isnan(values).any():
         return head + note("CLIP has not seen this word: it is beyond the context.")
-    used, step = settings.layers, (WIDTH - 2 * LEFT) / len(values)
-    bars = [bar(k, v, step, limit, k >= len(values) - used) for k, v in enumerate(values)]
+    head = heading(f"“{shortened(word)}” layer by layer")
+    if np.isnan(values).any():
+        return head + note("CLIP has not seen this word: it is beyond the context.")
+    first, step = len(values) - settings.layers, HEIGHT / len(values)
+    bars = [bar(k, v, step, limit, k >= first) for k, v in enumerate(values)]
     numbers = ", ".join(f"layer {k}: {number(v, limit)}" for k, v in enumerate(values))
-    middle = PLOT / 2
-    counted = "the last layer counts" if used == 1 else f"the last {used} layers count"
+    counted = "last layer counts" if settings.layers == 1 else f"last {settings.layers} count"
     return (
         f'{head}<svg role="img" aria-label="{escape(f"{word}: {numbers} {unit}")}" '
-        f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 -18 {WIDTH} {HEIGHT}" '
-        'style="background:#ffffff;font-family:sans-serif">'
-        f'{"".join(bars)}<path d="M0 {middle}H{WIDTH}" stroke="#1a1a1a"/>'
-        f'<text x="{WIDTH / 2}" y="{PLOT + 48}" {SMALL}>layer of the text tower (0 = first)</text>'
-        "</svg>" + note(f"{unit}, scale ±{limit:.2g}; {counted}")
+        f'width="{SHOWN}" height="{HEIGHT}" style="display:block;background:#ffffff;'
+        f'font-family:sans-serif;font-variant-numeric:tabular-nums">{"".join(bars)}'
+        f'<path d="M{ZERO} 0V{HEIGHT}" stroke="#1a1a1a"/></svg>'
+        + note(f"{unit}, bars to ±{limit:.2g}; layer 0 is the first; the {counted}")
     )
 
 
-SMALL = 'font-size="11" fill="#444444" text-anchor="middle"'
-
-
 def bar(k: int, value: float, step: float, limit: float, counted: bool) -> str:
-    """One bar with its value at its end and its layer below the plot."""
-    middle, size = PLOT / 2, PLOT / 2 * min(1.0, abs(value) / limit)
-    top = middle - size if value > 0 else middle
-    x, thin = LEFT + (k + 0.5) * step, len(number(value, limit)) * 6 > step
-    end = middle - size - 4 if value > 0 else middle + size + 12
-    text = "" if thin else f'<text x="{x:.1f}" y="{end:.1f}" {SMALL}>{number(value, limit)}</text>'
+    """One line: the layer, a bar from 0 to the left or right, the value."""
+    size, y, strong = REACH * min(1.0, abs(value) / limit), (k + 0.5) * step, 1 if counted else 0.4
+    text = f'y="{y + 4:.1f}" font-size="{min(11, step):.1f}" fill="#1a1a1a"'
     return (
-        f'<rect x="{x - 0.35 * step:.1f}" y="{top:.1f}" width="{0.7 * step:.1f}" '
-        f'height="{max(size, 0.5):.1f}" fill="{to_hex(colours(value, limit))}" stroke="#1a1a1a" '
-        f'stroke-width="0.7" opacity="{1 if counted else 0.35}"/>{text}'
-        f'<text x="{x:.1f}" y="{PLOT + 30}" {SMALL}>{k}</text>'
+        f'<g opacity="{strong}"><text x="16" text-anchor="end" {text}>{k}</text>'
+        f'<rect x="{ZERO - size if value < 0 else ZERO:.1f}" y="{y - 0.36 * step:.1f}" '
+        f'width="{max(size, 0.5):.1f}" height="{0.72 * step:.1f}" stroke="#1a1a1a" '
+        f'stroke-width="0.6" fill="{to_hex(colours(value, limit))}"/>'
+        f'<text x="{SHOWN}" text-anchor="end" {text}>{number(value, limit)}</text></g>'
     )

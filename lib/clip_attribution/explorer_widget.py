@@ -173,7 +173,7 @@ class Explorer(VBox):
     def settings(self) -> Settings:
         """What the controls say."""
         c = self.controls
-        return Settings(c.method.value, c.layers.value, c.relu.value, -c.epsilon.value)
+        return Settings(c.method.value, c.layers.value, c.relu.value, c.epsilon.value)
 
     def show(self) -> None:
         """Show everything anew. What has not changed is neither computed nor sent again."""

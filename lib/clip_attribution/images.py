@@ -5,7 +5,6 @@ of a table can carry it.
 """
 
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ __all__ = ["ImageError", "open_image"]
 
 # Without formats that run another program on the file (EPS) or are no photographs.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO")
-SCENE = re.compile(r"scene:\d+:\d+")
 
 
 def open_image(ref, root: str | os.PathLike | None = None) -> Image.Image:
@@ -39,11 +37,12 @@ def open_image(ref, root: str | os.PathLike | None = None) -> Image.Image:
 
 
 def _scene(text: str) -> Image.Image:
-    if not SCENE.fullmatch(text):
-        raise ImageError(f"not a scene (scene:SEED:INDEX): {_shown(text)}")
     from .datasets.scenes import render_ref  # draws with matplotlib's fonts: slow to import
 
-    return _decode(render_ref(text), text)
+    try:
+        return render_ref(text)
+    except ValueError:
+        raise ImageError(f"not a scene (scene:SEED:INDEX[:SIZE]): {_shown(text)}") from None
 
 
 def _locate(text: str, root) -> Path:

@@ -54,6 +54,7 @@ def table_pairs(path, n_pairs: int, seed: int) -> pd.DataFrame:
     if "foil_index" not in frame:
         frame["foil_index"] = [foil_place(row) for row in frame.itertuples()]
     types = frame["foil_type"] if "foil_type" in frame else pd.Series("foil", frame.index)
+    types = types.mask(types.eq(""))
     frame["foil_type"] = types.fillna(types.groupby(group).transform("first")).fillna("foil")
     frame["pair_id"] = [f"{g}:{row}" for row, g in enumerate(group)]
     return frame[group.isin(drawn(group, n_pairs, seed))].reset_index(drop=True)

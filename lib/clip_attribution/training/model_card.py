@@ -21,6 +21,7 @@ from safetensors import safe_open
 
 from ..attribution import attribute
 from ..datasets.scenes import KINDS, SWAPS, scene_pairs
+from ..errors import UserError
 from ..images import open_image
 from ..metrics import Estimate, foil_wins, location_chance, location_hits, mean_estimate
 from ..models import load_clip
@@ -39,6 +40,8 @@ def measure(clip, n: int, seed: int, kinds, combinations: str = "seen") -> dict:
     for kind in kinds:
         pairs = scene_pairs(n, seed, kind, combinations)
         words, scored = attribute(clip, pairs, layers="all", per_layer=True, batch_size=64)
+        if scored["error"].notna().any():
+            raise UserError(f"scenes failed: {scored['error'].dropna().iloc[0]}")
         group = scored["pair_id"].str.rsplit(":", n=1).str[0]
         wins = foil_wins(scored["cosine"], scored["is_foil"], group)
         result[kind] = {"foil-pair accuracy": mean_estimate(wins)}

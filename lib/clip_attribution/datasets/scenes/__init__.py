@@ -24,6 +24,7 @@ __all__ = [
     "scene_caption", "scene_foil", "scene_of", "scene_pairs", "scene_phrases",
 ]  # fmt: skip
 
+SIZES_DRAWN = range(SIDE, 4096 + 1, SIDE)
 CAPTION, ABOUT, FOIL = 1, 2, 3  # third key of a scene's random streams; the scene itself has none
 
 
@@ -40,7 +41,7 @@ def scene_of(ref: str) -> tuple[Scene, int]:
         combinations = parts[3] if len(parts) > 3 else "seen"
         if scheme != "scene" or len(parts) > 4 or seed < 0 or index < 0:
             raise ValueError
-        if combinations not in ("seen", "novel", "any") or size <= 0 or size % SIDE:
+        if combinations not in ("seen", "novel", "any") or size not in SIZES_DRAWN:
             raise ValueError
     except (ValueError, IndexError):
         raise ValueError(
