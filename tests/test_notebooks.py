@@ -14,7 +14,7 @@ from clip_attribution.notebooks import check, find_notebooks, main, require, run
 from clip_attribution.parameters import check_values, declared, from_text
 
 # Parameters that make a notebook fast; each is checked against what the notebook declares.
-TABLE = {"n_pairs": 40, "cache": "tables"}
+TABLE = {"n_pairs": 240, "cache": "tables"}
 SMALL = {
     "01_word_attribution": {"seed": 1},
     "02_layer_ablation": TABLE,
@@ -73,6 +73,32 @@ def test_word_attribution_finds_the_foil(results):
     assert found["true_caption_wins"]["value"] > 0.8
     cosines = {row["pair_id"]: row["cosine"] for row in found["neighbours"]}
     assert cosines["true"] > cosines["other scene"]
+
+
+@pytest.mark.slow
+def test_layer_ablation_finds_false_nouns_above_chance(results):
+    record = results("02_layer_ablation")
+    rows = [row for row in record["results"]["by_type"] if row["group"] == "noun"]
+    located = [row for row in rows if row["measure"] == "location accuracy"]
+    with_all = max(located, key=lambda row: row["layers"])
+    assert with_all["low"] > with_all["chance"] > 0 and with_all["n"] == 30
+    assert record["data"]["foils"] == 240 and len(record["data"]["hash"]) == 16
+
+
+@pytest.mark.slow
+def test_relu_ablation_finds_that_size_without_sign_loses(results):
+    found = results("03_relu_ablation")["results"]
+    lost = [row for row in found["differences"] if row["group"] == "all foils"]
+    assert len(lost) == 2 * 5 and all(row["low"] <= row["value"] <= row["high"] for row in lost)
+    assert all(row["high"] < 0 for row in lost if row["variant"] == "absolute")
+
+
+@pytest.mark.slow
+def test_part_of_speech_tells_false_nouns_from_true_ones(results):
+    found = results("04_part_of_speech")["results"]
+    nouns = next(row for row in found["separation"] if row["pos"] == "NOUN")
+    assert nouns["low"] > 0.5 and nouns["n"] >= 30
+    assert found["agreement"][0]["pos"] == "all words" and found["agreement"][0]["low"] > 0.9
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

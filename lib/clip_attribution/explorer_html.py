@@ -27,7 +27,8 @@ STYLE = """<style>
 .clip-explorer .widget-html-content { line-height: 1.4; }
 .clip-explorer .clip-explorer-word { white-space: pre; line-height: 1.25; padding: 3px 8px;
   border-radius: 4px; box-shadow: none; overflow: visible; font-variant-numeric: tabular-nums; }
-.clip-explorer .clip-explorer-chosen { outline: 2px solid #1a1a1a; outline-offset: 1px; }
+.clip-explorer .clip-explorer-chosen { outline: 2px solid #1a1a1a !important;
+  outline-offset: 1px !important; }
 .clip-explorer .clip-explorer-caption input { font-size: 16px; }
 </style>"""
 HEIGHT, ZERO, REACH = SHOWN, 100, 78  # of the bars in CSS pixels: their height, where 0 is, length
@@ -148,7 +149,7 @@ def bars_part(word: str, values: np.ndarray, settings, limit: float, unit: str) 
     first, step = len(values) - settings.layers, HEIGHT / len(values)
     bars = [bar(k, v, step, limit, k >= first) for k, v in enumerate(values)]
     numbers = ", ".join(f"layer {k}: {number(v, limit)}" for k, v in enumerate(values))
-    counted = "last layer counts" if settings.layers == 1 else f"last {settings.layers} count"
+    counted = "last layer counts" if settings.layers == 1 else f"last {settings.layers} layers count"
     return (
         f'{head}<svg role="img" aria-label="{escape(f"{word}: {numbers} {unit}")}" '
         f'width="{SHOWN}" height="{HEIGHT}" style="display:block;background:#ffffff;'
