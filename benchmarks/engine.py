@@ -105,7 +105,12 @@ def explicit_pair(clip, pair, blocks) -> np.ndarray:
 
 
 def plain_clipscore(clip, pairs, batch_size: int = 32) -> list[float]:
-    """Cosines by open_clip's own two encoders, batch by batch."""
+    """Cosines by open_clip's own two encoders, batch by batch.
+
+    The weights are as open_clip hands them out, not frozen: on the CPU torch multiplies a frozen
+    weight of nn.MultiheadAttention more slowly, and that would flatter the others.
+    """
+    clip.model.requires_grad_(True)
     scores = []
     for start in range(0, len(pairs), batch_size):
         part = pairs[start : start + batch_size]
@@ -115,6 +120,7 @@ def plain_clipscore(clip, pairs, batch_size: int = 32) -> list[float]:
             ids = clip.tokenizer([TEMPLATE + pair["caption"] for pair in part])
             texts = clip.model.encode_text(ids.to(clip.device), normalize=True)
         scores += (images * texts).sum(-1).tolist()
+    clip.model.requires_grad_(False)
     return scores
 
 

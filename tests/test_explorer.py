@@ -41,6 +41,12 @@ def clip():
     return loaded
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """The same before its attention was made uneven, which makes rounding errors grow."""
+    return load_clip("tiny", model_config=CONFIG, device="cpu")
+
+
 @pytest.fixture
 def shown(clip):
     """An explorer with the caption above and its heart chosen."""
@@ -82,27 +88,27 @@ def calls(module, act) -> int:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_layer_count_equals_a_run_of_its_own(clip, method):
-    session = Session(clip)
+def test_every_layer_count_equals_a_run_of_its_own(plain, method):
+    session = Session(plain)
     picture = session.open("scene:1:2")
     reading = session.read(picture, CAPTION, method)
     pair = [{"image": "scene:1:2", "caption": CAPTION}]
     for layers in range(1, 5):
         for relu in RELU_VARIANTS if METHODS[method].relu else ("signed",):
-            words, pairs = attribute(clip, pair, method, -layers, relu=relu)
+            words, pairs = attribute(plain, pair, method, -layers, relu=relu)
             ours = reduce(reading, Settings(method, layers, relu))
-            np.testing.assert_allclose(ours, words["attribution"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(ours, words["attribution"], rtol=1e-5, atol=1e-7)
     assert reading.cosine == pytest.approx(pairs["cosine"][0], abs=1e-6)
     assert list(reading.words["word"]) == CAPTION.split()
 
 
-def test_scores_of_foils_are_cosines(clip):
-    session = Session(clip)
+def test_scores_of_foils_are_cosines(plain):
+    session = Session(plain)
     picture = session.open("scene:1:2")
     captions = tuple(substitute(CAPTION, HEART, word) for word in suggestions("heart"))
     captions += ("a", "much longer than all the others, " * 9)
-    pairs = attribute(clip, [{"image": "scene:1:2", "caption": c} for c in captions])[1]
-    np.testing.assert_allclose(session.scores(picture, captions), pairs["cosine"], atol=5e-6)
+    pairs = attribute(plain, [{"image": "scene:1:2", "caption": c} for c in captions])[1]
+    np.testing.assert_allclose(session.scores(picture, captions), pairs["cosine"], atol=1e-6)
     assert session.scores(picture, ()).shape == (0,)
 
 

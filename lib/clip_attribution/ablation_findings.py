@@ -1,6 +1,7 @@
 """The sentences under the figures of the ablation notebooks, computed from the frames.
 
-"More" and "less" are said only where the 95 % interval allows it; otherwise nothing is claimed.
+"More" and "less" are said only where the 95 % interval allows it; otherwise nothing is claimed, and
+nothing of a part of speech with fewer than FEW foiled words, whose bootstrap interval says little.
 """
 
 import os
@@ -9,6 +10,8 @@ import numpy as np
 
 from .ablation_measures import ALL, LOCATION, PRECISION
 from .ablation_plots import NAMES
+
+FEW = 10
 
 
 def estimate(row, signed: bool = False) -> str:
@@ -128,10 +131,10 @@ def finding_pos(detection, chance) -> str:
 
     detection: `detection_by_pos`; chance: `detection_chance`.
     """
-    own = detection[(detection["measure"] == "F1") & (detection["n"] > 0)]
+    own = detection[(detection["measure"] == "F1") & (detection["n"] >= FEW)]
     own = own.merge(chance, on=["pos", "measure"]).dropna(subset=["value"])
     if own.empty:
-        return "No foiled word has a part of speech that could be judged."
+        return f"No part of speech has {FEW} foiled words."
     best, worst = own.loc[own["value"].idxmax()], own.loc[own["value"].idxmin()]
     above = own[own["low"] > own["chance"]]["pos"]
     return (f"F1 is highest for {best['pos']}, {estimate(best)} (n = {best['n']} foiled words; "
@@ -142,8 +145,9 @@ def finding_pos(detection, chance) -> str:
 
 def finding_separation(data) -> str:
     """For which tags foiled words lie below aligned ones; data: `separation_by_pos`."""
+    data = data[data["n"] >= FEW]
     if data.empty:
-        return "No part of speech has both foiled and aligned words."
+        return f"No part of speech has {FEW} foiled words and aligned ones."
     best = data.loc[data["value"].idxmax()]
     below, above = data[data["low"] > 0.5]["pos"], data[data["high"] < 0.5]["pos"]
     return (f"A foiled word lies clearly below an aligned one of its kind for {listed(below)}, "

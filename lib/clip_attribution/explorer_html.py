@@ -149,7 +149,7 @@ def bars_part(word: str, values: np.ndarray, settings, limit: float, unit: str) 
     first, step = len(values) - settings.layers, HEIGHT / len(values)
     bars = [bar(k, v, step, limit, k >= first) for k, v in enumerate(values)]
     numbers = ", ".join(f"layer {k}: {number(v, limit)}" for k, v in enumerate(values))
-    counted = "last layer counts" if settings.layers == 1 else f"last {settings.layers} layers count"
+    counted = "last counts" if settings.layers == 1 else f"last {settings.layers} count"
     return (
         f'{head}<svg role="img" aria-label="{escape(f"{word}: {numbers} {unit}")}" '
         f'width="{SHOWN}" height="{HEIGHT}" style="display:block;background:#ffffff;'
