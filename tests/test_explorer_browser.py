@@ -26,7 +26,7 @@ CAPTION = "a large blue heart on the grass"
 OPTIONS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
            "--disable-background-networking --disable-component-update --disable-dev-shm-usage "
            "--window-size=1250,1100").split()  # fmt: skip
-PATIENCE = 60  # seconds for anything that JupyterLab, its kernel or the explorer has to do
+PATIENCE = 180  # seconds for anything that JupyterLab, its kernel or the explorer has to do
 
 pytestmark = pytest.mark.slow
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

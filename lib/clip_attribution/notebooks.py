@@ -120,6 +120,7 @@ def kernel_of_this_python():
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         facts = {"argv": argv, "display_name": "Python 3", "language": "python"}
+        facts["env"] = {"CLIP_ATTRIBUTION_HEADLESS": "1"}  # nobody is there to move a slider
         spec.write_text(json.dumps(facts), "utf-8")
         os.environ["JUPYTER_PATH"] = folder + (os.pathsep + before if before else "")
         try:
