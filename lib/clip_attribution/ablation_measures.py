@@ -15,7 +15,7 @@ from .ablations import (
     precision_by_layers,
     scene_id,
 )
-from .metrics import RESAMPLES, _weighted_ap, location_hits, mean_estimate
+from .metrics import RESAMPLES, location_hits, mean_estimate, weighted_ap
 from .misalignment import EPSILON, f_clip_scores
 
 LOCATION, PRECISION = "location accuracy", "average precision"
@@ -92,7 +92,7 @@ def _precision_gain(pairs, one, other, seed: int = 0) -> dict:
     weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES // 2)
     weights = np.vstack([np.ones(n, int), weights])[:, groups]
     scores = (f_clip_scores(words, pairs, "min") for words in (one, other))
-    gain = np.subtract(*(_weighted_ap(positive, score, weights) for score in scores))
+    gain = np.subtract(*(weighted_ap(positive, score, weights) for score in scores))
     low, high = np.nanpercentile(gain[1:], [2.5, 97.5])
     return {"value": float(gain[0]), "low": float(low), "high": float(high), "n": n}
 

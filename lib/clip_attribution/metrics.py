@@ -96,12 +96,12 @@ def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
         return Estimate(np.nan, np.nan, np.nan, n)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES // 2)[:, groups]
-    low, high = np.nanpercentile(_weighted_ap(positive, score, weights), [2.5, 97.5])
-    value = _weighted_ap(positive, score, np.ones((1, len(score))))[0]
+    low, high = np.nanpercentile(weighted_ap(positive, score, weights), [2.5, 97.5])
+    value = weighted_ap(positive, score, np.ones((1, len(score))))[0]
     return Estimate(float(value), float(low), float(high), n)
 
 
-def _weighted_ap(positive, score, weights) -> np.ndarray:
+def weighted_ap(positive, score, weights) -> np.ndarray:
     """Average precision of rows counted `weights` [r, n] times each, [r]."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.diff(score[order]) != 0, True)

@@ -70,7 +70,7 @@ def retrieval(clip, seed: int, batch: int = 256, batches: int = 8) -> Estimate:
         pairs = scene_pairs(batch, seed + number, None)
         image = clip.encode_images([open_image(ref) for ref in pairs["image"]])
         text = clip.encode_texts(list(pairs["caption"]))
-        hits += (image @ text.T).argmax(1).eq(torch.arange(batch)).float().tolist()
+        hits += (image @ text.T).argmax(1).cpu().eq(torch.arange(batch)).float().tolist()
     return mean_estimate(hits)
 
 

@@ -57,16 +57,12 @@ def render_ref(ref: str) -> Image.Image:
     return render(scene, size)
 
 
-def _stream(seed: int, index: int, *purpose: int):
-    return generator(seed, index, *purpose)
-
-
 def scene_caption(seed: int, index: int, combinations: str = "seen", register: str = "seen"):
     """(scene, true caption) of one scene; register "seen" describes it, "about" says its topic."""
     scene = sample_scene(generator(seed, index), combinations)
     if register == "about":
-        return scene, about(scene, _stream(seed, index, ABOUT))
-    return scene, describe(scene, _stream(seed, index, CAPTION))
+        return scene, about(scene, generator(seed, index, ABOUT))
+    return scene, describe(scene, generator(seed, index, CAPTION))
 
 
 def scene_foil(seed: int, index: int, kind: str, combinations: str = "seen") -> Foil | None:
@@ -74,7 +70,7 @@ def scene_foil(seed: int, index: int, kind: str, combinations: str = "seen") -> 
     scene = sample_scene(generator(seed, index), combinations)
     if not possible(scene, kind):
         return None
-    return make_foil(scene, kind, _stream(seed, index, FOIL, TYPES.index(kind)))
+    return make_foil(scene, kind, generator(seed, index, FOIL, TYPES.index(kind)))
 
 
 def scene_pairs(

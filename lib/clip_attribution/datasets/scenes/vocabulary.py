@@ -40,7 +40,7 @@ POSITIONS = ("left", "right", "above", "below")
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 STATES = ("touching", "overlapping", "facing")
 
-# ground: (mean colour, contrast of its texture); the texture itself is drawn in `render`.
+# The mean colour of each ground; its texture is drawn in `render`.
 GROUNDS = {
     "grass": (150, 190, 110), "sand": (222, 203, 150), "water": (150, 195, 225),
     "snow": (225, 230, 238), "brick": (190, 130, 112), "wood": (176, 142, 100),
