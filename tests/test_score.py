@@ -126,6 +126,25 @@ def test_decision_and_variant(run, tmp_path, place):
         assert pair["f_clip_score"] == pytest.approx(expected, abs=1e-9)
 
 
+def test_references_add_the_ref_clip_score(run, place):
+    rows = make_rows(place[1], 5)
+    references = [["a red anchor", rows[0]["caption"]], [], None, ["", "an old boat"], ["a boat"]]
+    for row, own in zip(rows, references, strict=True):
+        row["references"] = own
+    rows[4]["image"] = "absent.png"
+    status, _, pairs = run(rows)
+    assert status == 3 and pairs["error"].notna().tolist() == [False] * 4 + [True]
+    clip = clip_attribution.load_clip(model_config=CONFIG, device="cpu")
+    lead = "A photo depicts "
+    first = clip.encode_texts([lead + rows[0]["caption"], lead + "a red anchor"])
+    assert pairs["ref_cosines"][0] == pytest.approx([(first[0] @ first[1]).item(), 1], abs=1e-5)
+    for row in (0, 3):
+        image, best = pairs["clip_score"][row], max(pairs["ref_cosines"][row])
+        mean = 2 / (1 / image + 1 / best) if best > 0 < image else 0
+        assert pairs["ref_clip_score"][row] == pytest.approx(mean)
+    assert pairs["ref_clip_score"].isna().tolist() == [False, True, True, False, True]
+
+
 def add_bad_pictures(folder):
     """Pictures that can hardly or not be opened: name -> whether a word attribution is possible."""
     random = np.random.default_rng(1)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import time
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from clip_attribution.cleaning import clean
 from clip_attribution.errors import UserError
 from clip_attribution.tokens import encode, token_spans
-from clip_attribution.words import align, merge, split_words, word_of_token
+from clip_attribution.words import align, merge, split_words, word_of_token, words_for
 
 CLEANINGS = ("lower", "whitespace", "canonicalize")
 TOKENIZERS = {clean: SimpleTokenizer(clean=clean) for clean in CLEANINGS}
@@ -42,6 +43,15 @@ TEXTS = st.one_of(
 
 def spoken(text, spans):
     return [text[start:end] for start, end in spans]
+
+
+def test_the_tokens_of_rich_hf_are_words_of_their_own_rule():
+    caption = 'a "cat"; on: the mat, ok? yes!.'
+    words = split_words(caption, "rich_hf")
+    parts = re.split("|".join(map(re.escape, ',.?!":; ')), caption)
+    assert [word.text for word in words] == [part for part in parts if part]
+    assert all(caption[word.start : word.end] == word.text for word in words)
+    assert words == words_for(caption, "rich_hf_tokens") != words_for(caption, "offsets")
 
 
 def covered(spans):

@@ -8,11 +8,21 @@ import argparse
 import re
 import sys
 
+from .cli_evaluate import add_evaluate
+from .cli_options import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_ROW_ERRORS,
+    EXIT_STATUS,
+    EXIT_UNUSABLE,
+    RAW,
+    add_attribution_options,
+    add_model_options,
+    positive,
+    shard,
+)
 from .errors import UserError
 from .versions import package_version
-
-EXIT_OK, EXIT_UNUSABLE, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 0, 2, 3, 130
-RAW = argparse.RawDescriptionHelpFormatter
 
 ABOUT = "Which words of a caption does CLIP believe, and which does it reject?"
 EXAMPLES = """\
@@ -22,6 +32,11 @@ examples:
   clip-attribution score pairs.jsonl --out scored --model ViT-B-32 --pretrained openai
   clip-attribution score pairs.parquet --out scored --model ViT-B-32 \\
       --pretrained weights.safetensors --image-root photos --shard 2/8
+
+  clip-attribution scenes export foil exported
+      the embedded world in the official files of FOIL-COCO
+  clip-attribution evaluate foil --data exported
+      location accuracy and average precision, with intervals and baselines
 
 `clip-attribution COMMAND --help` explains a command."""
 
@@ -33,9 +48,6 @@ pair_id is optional and further columns are carried through. A row that cannot b
 its reason in the column error and stops no other row. A run that was stopped goes on where it was
 when the same command is given again; a finished one is not repeated. A picture is encoded once in a
 chunk of rows: keep the captions of a picture together."""
-SCORE_END = """\
-exit status: 0 all rows computed, 3 some rows carry an error, 2 unusable arguments."""
-
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line."""
@@ -81,81 +93,13 @@ def build_parser():
     return parser
 
 
-def positive(text):
-    """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def shard(text):
-    """I/N as the pair (I, N) with 1 <= I <= N, for argparse."""
-    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N, such as 2/8")
-    return int(match[1]), int(match[2])
-
-
-def add_model_options(parser):
-    """Add the options of `load_clip`."""
-    group = parser.add_argument_group("model (default: the embedded one)")
-    group.add_argument("--model", metavar="NAME", help="open_clip name, such as ViT-B-32")
-    group.add_argument(
-        "--pretrained",
-        metavar="TAG|FILE",
-        help="open_clip tag, or a .safetensors/.pt/.bin file; without it a named model has random "
-        "weights",
-    )
-    group.add_argument("--model-config", metavar="FILE", help="model configuration (JSON)")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
-
-
-def add_attribution_options(parser):
-    """Add the options of `attribute` and of the decision."""
-    group = parser.add_argument_group("attribution (defaults: the public CLIP4DM settings)")
-    group.add_argument("--method", metavar="NAME", default="clip4dm", help="default: %(default)s")
-    group.add_argument(
-        "--start-layer",
-        metavar="K",
-        type=int,
-        help="-3: the last three text layers; 0 or more: all of them (default: the method's own, "
-        "-3 for clip4dm)",
-    )
-    group.add_argument(
-        "--template",
-        metavar="TEXT",
-        default="A photo depicts ",
-        help="text put before each caption (default: %(default)r)",
-    )
-    group.add_argument(
-        "--decision",
-        choices=("threshold", "most_negative"),
-        default="threshold",
-        help="misaligned: the words below epsilon, or the lowest word (default: %(default)s)",
-    )
-    group.add_argument(
-        "--epsilon", metavar="X", type=float, default=-5e-5, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--variant",
-        choices=("paper", "threshold", "min", "segment"),
-        default="paper",
-        help="form of the F-CLIPScore (default: %(default)s)",
-    )
-    group.add_argument("--pos", action="store_true", help="add each word's part of speech")
-    group.add_argument(
-        "--batch-size", metavar="N", type=positive, default=32, help="default: %(default)s"
-    )
-
-
 def add_score(commands):
     """Add the command `score`."""
     parser = commands.add_parser(
         "score",
         help="attribute the words of a table of image-caption pairs",
         description=SCORE_ABOUT,
-        epilog=SCORE_END,
+        epilog=EXIT_STATUS,
         formatter_class=RAW,
         allow_abbrev=False,
     )
@@ -186,4 +130,4 @@ def run_score(args):
     return EXIT_ROW_ERRORS if report["errors"] else EXIT_OK
 
 
-COMMANDS = (add_score,)
+COMMANDS = (add_score, add_evaluate)

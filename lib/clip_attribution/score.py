@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import torch
 
@@ -10,8 +11,9 @@ from . import parts
 from .attribution import attribute
 from .attribution.registry import get_method
 from .errors import UserError
-from .misalignment import score_pairs
+from .misalignment import ref_clip_score, score_pairs
 from .models import load_clip
+from .references import reference_cosines
 from .tables import digest, read_pairs
 from .versions import package_version
 
@@ -32,6 +34,7 @@ SCORES = (
     ("misaligned", pa.list_(pa.string())),
     ("error", pa.string()),
 )
+REFERENCES = (("ref_cosines", pa.list_(pa.float64())), ("ref_clip_score", pa.float64()))
 
 
 def score_file(
@@ -78,6 +81,7 @@ def score_table(
     method="clip4dm",
     start_layer=None,
     template="A photo depicts ",
+    alignment="offsets",
     decision="threshold",
     epsilon=-5e-5,
     variant="paper",
@@ -86,14 +90,17 @@ def score_table(
 ):
     """Score a table from `read_pairs` into words.parquet, pairs.parquet and score.json under `out`.
 
+    A column `references`, lists of texts, adds RefCLIPScore and the cosines it comes from.
+
     `shard=(i, n)` takes the i-th of n contiguous blocks of rows and writes words-i-of-n.parquet and
     so on, so that all shards may share one folder. `start_layer` None is the method's own default.
     Returns the report: options, model, versions, number of rows and of rows with an error.
     Raises UserError on unusable arguments.
     """
     check_columns(table)
-    options = dict(method=method, start_layer=start_layer, template=template, decision=decision)
-    options |= dict(epsilon=epsilon, variant=variant, batch_size=batch_size, pos=pos)
+    options = dict(method=method, start_layer=start_layer, template=template, alignment=alignment)
+    options |= dict(decision=decision, epsilon=epsilon, variant=variant)
+    options |= dict(batch_size=batch_size, pos=pos)
     tagger, tagger_fact = find_tagger(pos)
     facts = run_facts(clip, options) | tagger_fact
     chunks = parts.cut(table, shard, chunk_rows)
@@ -118,7 +125,7 @@ def score_table(
 
 def check_columns(table):
     """Refuse a table with further columns that are named like a result."""
-    for name, _ in SCORES:
+    for name, _ in SCORES + REFERENCES:
         if name in table.column_names:
             raise UserError(f"the column '{name}' is one of the results: rename it in the table")
 
@@ -148,6 +155,7 @@ def score_chunk(clip, chunk, image_root, options, tagger):
         method=options["method"],
         layers=options["start_layer"],
         template=options["template"],
+        alignment=options["alignment"],
         batch_size=options["batch_size"],
         image_root=image_root,
         tagger=tagger,
@@ -156,9 +164,40 @@ def score_chunk(clip, chunk, image_root, options, tagger):
     scored = score_pairs(words, pairs, **decide)
     words_schema, pairs_schema = schemas(chunk, options["pos"])
     columns = {name: chunk[name] for name in chunk.column_names}
-    columns |= {name: pa.array(scored[name], kind, from_pandas=True) for name, kind in SCORES}
+    if has_references(chunk):
+        scored = with_references(clip, scored, chunk, options)
+    for name, kind in SCORES + REFERENCES * has_references(chunk):
+        columns[name] = pa.array(scored[name], kind, from_pandas=True)
     pairs = pa.table([columns[name] for name in pairs_schema.names], schema=pairs_schema)
     return pa.Table.from_pandas(words, words_schema, preserve_index=False), pairs
+
+
+def has_references(table):
+    """Whether the table brings reference captions: a column `references` of lists of texts."""
+    kinds = {field.name: field.type for field in table.schema}
+    kind = kinds.get("references", pa.null())
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    texts = (pa.string(), pa.large_string())
+    return is_list and kind.value_type in texts
+
+
+def with_references(clip, scored, chunk, options):
+    """The scored pairs with `ref_cosines` and `ref_clip_score`; missing where there is no score."""
+    usable = scored["cosine"].notna().tolist()
+    given = zip(usable, chunk["references"].to_pylist(), strict=True)
+    captions = [text if use else "" for use, text in zip(usable, scored["caption"], strict=True)]
+    cosines = reference_cosines(
+        clip,
+        captions,
+        [own if use else None for use, own in given],
+        options["template"],
+        options["batch_size"],
+    )
+    score = ref_clip_score(scored["cosine"].to_numpy(), cosines)
+    kept = [own if use else None for use, own in zip(usable, cosines, strict=True)]
+    return scored.assign(
+        ref_cosines=pd.Series(kept, scored.index, dtype=object), ref_clip_score=score
+    )
 
 
 def schemas(table, pos):
@@ -167,7 +206,7 @@ def schemas(table, pos):
     others = [field for field in table.schema if field.name not in ("pair_id", "image", "caption")]
     words = first[:1] + [pa.field(*column) for column in WORDS]
     words += [pa.field("pos", pa.string())] if pos else []
-    scores = [pa.field(*column) for column in SCORES]
+    scores = [pa.field(*column) for column in SCORES + REFERENCES * has_references(table)]
     return pa.schema(words), pa.schema(first + scores + others)
 
 

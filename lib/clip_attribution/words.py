@@ -15,8 +15,12 @@ import torch
 from clip_attribution.errors import UserError
 from clip_attribution.tokens import encode, token_spans
 
-ALIGNMENTS = ("offsets", "public_words")
-_RULES = {"clip4dm": re.compile(r"[.,]|[^ .,]+"), "whitespace": re.compile(r"\S+")}
+ALIGNMENTS = ("offsets", "public_words", "rich_hf_tokens")
+_RULES = {
+    "clip4dm": re.compile(r"[.,]|[^ .,]+"),
+    "whitespace": re.compile(r"\S+"),
+    "rich_hf": re.compile(r'[^,.?!":; ]+'),
+}
 
 
 class Word(NamedTuple):
@@ -38,6 +42,11 @@ def split_words(caption, rule="clip4dm"):
         raise UserError(f"unknown word rule {rule!r}: choose from {', '.join(_RULES)}")
     found = _RULES[rule].finditer(caption)
     return [Word(m.group(), m.start(), m.end()) for m in found if not m.group().isspace()]
+
+
+def words_for(caption, alignment):
+    """The words that an alignment gives tokens to: Rich-HF's own, or those of the public rule."""
+    return split_words(caption, "rich_hf" if alignment == "rich_hf_tokens" else "clip4dm")
 
 
 def word_of_token(tokens, words, offset=0):
@@ -77,12 +86,13 @@ def align(tokenizer, caption, words, *, template="", context_length=None, alignm
     """Tokenise template + caption and give each token its word.
 
     Returns (TokenSpans of template + caption, int array [n_tokens] as `word_of_token`).
-    `alignment` is `offsets` or `public_words`; UserError for anything else.
+    `alignment` is one of ALIGNMENTS, UserError for anything else: `offsets`; `rich_hf_tokens`,
+    offsets too but for words of that rule (see `words_for`); `public_words`.
     """
     if alignment not in ALIGNMENTS:
         raise UserError(f"unknown alignment {alignment!r}: choose from {', '.join(ALIGNMENTS)}")
     tokens = token_spans(tokenizer, template + caption, context_length)
-    if alignment == "offsets":
+    if alignment != "public_words":
         return tokens, word_of_token(tokens, words, len(template))
     return tokens, public_word_of_token(tokenizer, words, len(tokens.spans), template)
 

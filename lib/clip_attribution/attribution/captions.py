@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from ..errors import UserError
-from ..words import Word, align, split_words
+from ..words import Word, align, words_for
 from .towers import can_trim
 
 
@@ -36,7 +36,7 @@ def read_caption(clip, row: int, caption, template: str, alignment: str) -> Capt
     reason = caption_fault(caption)
     if reason:
         return reason
-    words = split_words(caption)
+    words = words_for(caption, alignment)
     try:
         tokens, word_of = align(
             clip.tokenizer,

@@ -1,0 +1,158 @@
+"""What `clip-attribution evaluate` runs: a benchmark's official files into its table of results."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .datasets import MISALIGNMENT, get_benchmark, load_benchmark
+from .errors import UserError
+from .misalignment import EPSILON
+from .models import load_clip
+from .nli import load_nli
+from .parts import make_folder
+from .protocols import PROTOCOLS
+from .published import beside
+from .score import say, score_table
+from .tables import atomic_path, digest, write_json
+
+EPSILONS = {"rich-hf": -1e-5}  # CLIP4DM's own for that table; -5e-5 is the default of its code
+ALIGNMENTS = {"rich-hf": "rich_hf_tokens"}
+SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref_clip_score"]
+
+
+def evaluate(
+    clip,
+    benchmark,
+    data,
+    out,
+    *,
+    images=None,
+    limit=None,
+    nli=None,
+    public=False,
+    seed=0,
+    quiet=False,
+    epsilon=None,
+    **options,
+):
+    """Evaluate a model on a misalignment benchmark; write what was found to the folder `out`.
+
+    data, images: as for `load_benchmark`; images defaults to the folder of data. limit: only that
+    many pairs, whole groups drawn by `seed`. nli: the judge of SeeTRUE-Feedback (`nli.load_nli`).
+    public: add the numbers as the public code computes them. epsilon None is the published one of
+    the benchmark. options: those of `score_table`. Its files (words.parquet, pairs.parquet,
+    score.json) are kept, so that a stopped run goes on; results.csv and evaluation.json are added.
+
+    Returns (results, words, pairs): the tidy frame of the protocol (`protocols`), every word, every
+    pair with what the dataset knows of it and its scores. Raises UserError.
+    """
+    if get_benchmark(benchmark).kind != MISALIGNMENT:
+        raise UserError(f"{benchmark} is no misalignment benchmark")
+    images = Path(images) if images else folder_of(data)
+    pairs = sample(load_benchmark(benchmark, data, images), limit, seed)
+    epsilon = EPSILONS.get(benchmark, EPSILON) if epsilon is None else epsilon
+    options = {"alignment": ALIGNMENTS.get(benchmark, "offsets")} | options
+    report = score_table(
+        clip, table_of(pairs), out, image_root=images, epsilon=epsilon, quiet=quiet, **options
+    )
+    words, pairs = read_scored(out, pairs)
+    results = PROTOCOLS[benchmark](
+        words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed
+    )
+    facts = {"benchmark": benchmark, "epsilon": epsilon, "seed": seed, "public": public}
+    facts |= {"limit": limit, "pairs": len(pairs), "errors": int(pairs["error"].notna().sum())}
+    write_results(results, out, facts | {"score": report["key"], "model": report["model"]})
+    say(quiet, f"{Path(out) / 'results.csv'}: {facts['pairs']} pairs, {facts['errors']} with an "
+        "error")  # fmt: skip
+    return results, words, pairs
+
+
+def evaluate_files(
+    benchmark,
+    data,
+    *,
+    images=None,
+    out=None,
+    model=None,
+    pretrained=None,
+    model_config=None,
+    device="auto",
+    precision="fp32",
+    nli=None,
+    **options,
+):
+    """Load the model, `evaluate`, and set the published numbers beside the measured ones.
+
+    nli: name or folder of the judge. Returns (results, number of rows with an error).
+    """
+    get_benchmark(benchmark)
+    if images and not Path(images).is_dir():
+        raise UserError(f"the folder of pictures {images} is not a folder")
+    out = Path(out or Path("runs", "evaluate", benchmark))
+    make_folder(out)
+    clip = load_clip(
+        model, pretrained, model_config=model_config, device=device, precision=precision
+    )
+    judge = load_nli(nli, device) if nli else None
+    results, _, pairs = evaluate(clip, benchmark, data, out, images=images, nli=judge, **options)
+    return beside(results, benchmark), int(pairs["error"].notna().sum())
+
+
+def folder_of(data) -> Path:
+    """The folder of a dataset's files: `data` itself, or where the file lies."""
+    return Path(data) if Path(data).is_dir() else Path(data).parent
+
+
+def sample(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """About `limit` rows: groups of rows that belong together (column `pair`), drawn by `seed`."""
+    if limit is None or limit >= len(pairs):
+        return pairs
+    key = pairs["pair"] if "pair" in pairs else pairs["pair_id"]
+    order = pd.Series(key.unique()).sample(frac=1, random_state=seed)
+    sizes = key.value_counts().reindex(order).cumsum()
+    kept = sizes.index[sizes <= limit]
+    return pairs[key.isin(kept)].reset_index(drop=True)
+
+
+def table_of(pairs: pd.DataFrame) -> pa.Table:
+    """What `score_table` reads of a pairs frame: the rows that the loader could read."""
+    good = pairs[pairs["error"].isna()]
+    columns = {name: pa.array(good[name].astype(str), pa.string())
+               for name in ("pair_id", "image", "caption")}  # fmt: skip
+    if "references" in good:
+        columns["references"] = pa.array(good["references"], pa.list_(pa.string()))
+    return pa.table(columns)
+
+
+def read_scored(out, pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The words, and the pairs with their scores; a loader's error stands where there is one."""
+    words = pd.read_parquet(Path(out) / "words.parquet")
+    names = set(pq.read_schema(Path(out) / "pairs.parquet").names)
+    found = pd.read_parquet(
+        Path(out) / "pairs.parquet", columns=[n for n in SCORED if n in names] + ["error"]
+    )
+    pairs = pairs.assign(pair_id=pairs["pair_id"].astype(str))
+    merged = pairs.merge(found, on="pair_id", how="left", suffixes=("_read", ""), validate="1:1")
+    merged["error"] = merged["error_read"].where(merged["error_read"].notna(), merged["error"])
+    return words, merged.drop(columns="error_read")
+
+
+def write_results(results: pd.DataFrame, out, facts: dict) -> None:
+    """Write results.csv and evaluation.json, atomically."""
+    with atomic_path(Path(out) / "results.csv") as temporary:
+        results.to_csv(temporary, index=False, float_format="%.9g")
+    write_json(facts | {"key": digest(facts)}, Path(out) / "evaluation.json")
+
+
+def show(results: pd.DataFrame) -> str:
+    """The results as a table for a terminal, groups below the whole."""
+    shown = results.drop(columns=[c for c in ("note",) if c in results])
+    return shown.to_string(index=False, float_format="%.3f", na_rep="")
+
+
+def print_results(results: pd.DataFrame) -> None:
+    """Print the table on stdout."""
+    print(show(results), file=sys.stdout)
