@@ -62,7 +62,7 @@ def describe(scene: Scene, rng: np.random.Generator, mention: tuple[str, ...] = 
     dice = rng.random(12).tolist()
     words = _predicate(scene, dice, mention)
     if "ground" in mention or dice[0] < 0.5:
-        words += [Word("on", "ADP", phrase=3)] + [Word("the", "DET", phrase=3)] * (dice[1] < 0.5)
+        words += [Word("on", "ADP", "relation", phrase=3)] + [Word("the", "DET", phrase=3)] * (dice[1] < 0.5)
         words += [_fact(scene.ground, "NOUN", "ground", phrase=3)]
     if scene.name and ("name" in mention or dice[2] < 0.6):
         words += _sign(scene.name, dice[3])
@@ -130,11 +130,12 @@ def _relation(scene: Scene, dice: float, mention) -> list[Word]:
 
 
 def _sign(name: str, dice: float) -> list[Word]:
-    link = [("near", "ADP")] if dice < 0.5 else [("with", "ADP")]
-    verb = [("that", "PRON"), ("says", "VERB")] if (dice * 10) % 1 < 0.5 else [("reading", "VERB")]
+    link = Word("near" if dice < 0.5 else "with", "ADP", "relation")
     sign = [Word("a", "DET", phrase=4), Word("sign", "NOUN", "object", phrase=4)]
-    rest = [Word(t, p, phrase=4) for t, p in verb]
-    return [Word(*link[0])] + sign + rest + [_fact(name, "PROPN", "name", phrase=4)]
+    says = (dice * 10) % 1 < 0.5
+    that = [Word("that", "PRON", phrase=4)] * says
+    verb = Word("says" if says else "reading", "VERB", "relation", phrase=4)
+    return [link] + sign + that + [verb] + [_fact(name, "PROPN", "name", phrase=4)]
 
 
 def _assemble(words: list[Word], scene: Scene | None, capital: bool, stop: bool) -> Caption:
