@@ -21,6 +21,7 @@ from .cli_options import (
     positive,
     shard,
 )
+from .cli_scenes import add_scenes
 from .errors import UserError
 from .versions import package_version
 
@@ -130,4 +131,4 @@ def run_score(args):
     return EXIT_ROW_ERRORS if report["errors"] else EXIT_OK
 
 
-COMMANDS = (add_score, add_evaluate)
+COMMANDS = (add_score, add_evaluate, add_scenes)

@@ -110,7 +110,9 @@ def sample(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
     """About `limit` rows: groups of rows that belong together (column `pair`), drawn by `seed`."""
     if limit is None or limit >= len(pairs):
         return pairs
-    key = pairs["pair"] if "pair" in pairs else pairs["pair_id"]
+    key = pairs["pair_id"].astype(str)
+    if "pair" in pairs:
+        key = pairs["pair"].astype(str).where(pairs["pair"].notna(), "row " + key)
     order = pd.Series(key.unique()).sample(frac=1, random_state=seed)
     sizes = key.value_counts().reindex(order).cumsum()
     kept = sizes.index[sizes <= limit]

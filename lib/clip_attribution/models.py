@@ -45,6 +45,7 @@ class Clip:
     dtype: torch.dtype
     context_length: int
     embed_dim: int
+    config: dict = field(default_factory=dict, repr=False)  # what a checkpoint says of a model
 
     @torch.no_grad()
     def encode_images(self, images: list[Image.Image]) -> torch.Tensor:
@@ -126,6 +127,7 @@ def load_clip(
         model, tokenizer, _preprocess(model, source.preprocess), source.name, source.pretrained,
         _activation(model), device, dtype,
         source.model_cfg["text_cfg"].get("context_length", 77), source.model_cfg["embed_dim"],
+        {"model_cfg": source.model_cfg, "preprocess": source.preprocess},
     )
     if device.type == "cpu" and dtype is not torch.float32:
         _check_runs(clip, precision)

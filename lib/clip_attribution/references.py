@@ -8,7 +8,8 @@ def reference_cosines(clip, captions, references, template="A photo depicts ", b
     """Cosine of each caption with each of its references, both behind the template.
 
     captions: n texts; references: n lists of texts, which may be empty or None; an empty text is
-    no reference. Returns n float64 arrays, one value a reference. Hessel et al. (EMNLP 2021) put the template before both as well.
+    no reference. Returns n float64 arrays, one value a reference. Hessel et al. (EMNLP 2021) put
+    the template before both as well.
     """
     references = [[text for text in own or [] if text and text.strip()] for own in references]
     texts = {caption for caption, own in zip(captions, references, strict=True) if own}

@@ -36,7 +36,8 @@ def split_words(caption, rule="clip4dm"):
 
     `clip4dm`: a space ends a word; '.' and ',' end a word and are words of their own; every other
     character, tabs and newlines included, belongs to the current word. `whitespace`: white space
-    ends a word and punctuation stays on it. White space alone is never a word.
+    ends a word and punctuation stays on it. `rich_hf`: the tokens of Rich-HF-18K, split at a space
+    and at any of , . ? ! " : ; none of which is a word. White space alone is never a word.
     """
     if rule not in _RULES:
         raise UserError(f"unknown word rule {rule!r}: choose from {', '.join(_RULES)}")

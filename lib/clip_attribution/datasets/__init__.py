@@ -24,6 +24,11 @@ BENCHMARKS = {
     "hat": Benchmark(MISALIGNMENT, "hat"),
     "seetrue": Benchmark(MISALIGNMENT, "seetrue"),
     "rich-hf": Benchmark(MISALIGNMENT, "rich_hf"),
+    "flickr30k-entities": Benchmark(GROUNDING, "flickr30k_entities"),
+    "refcoco": Benchmark(GROUNDING, "refcoco"),
+    "refcoco+": Benchmark(GROUNDING, "refcoco", {"dataset": "refcoco+"}),
+    "spatialsense": Benchmark(GROUNDING, "spatialsense"),
+    "coco": Benchmark(GROUNDING, "coco_instances"),
 }
 
 

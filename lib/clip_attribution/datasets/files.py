@@ -49,14 +49,14 @@ def require_fields(record, *names: str) -> None:
 def frame_of(records: Iterable, make_rows: Callable) -> pd.DataFrame:
     """One frame of the rows that `make_rows(number, record)` gives for each record, in order.
 
-    A record for which it raises KeyError, TypeError, ValueError or IndexError becomes one row
-    whose `error` says so; `error` is missing in all other rows.
+    A record for which it raises AttributeError, KeyError, TypeError, ValueError or IndexError
+    becomes one row whose `error` says so; `error` is missing in all other rows.
     """
     rows = []
     for number, record in enumerate(records):
         try:
             rows += list(make_rows(number, record))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = f"record {number}: {one_line(error)}"
             rows.append({"pair_id": f"record {number}", "error": reason})
     names = dict.fromkeys(COLUMNS) | {name: None for row in rows for name in row}
@@ -80,8 +80,10 @@ def coco_names(name: str) -> list[str]:
 
 def find_image(images, names: list[str]) -> str:
     """The first of `names` that is a file under the folder `images`; else the first name."""
-    if images is not None:
-        for name in names:
+    for name in names if images is not None else []:
+        try:
             if (Path(images) / name).is_file():
                 return name
+        except (OSError, ValueError):  # too long, or no possible path: reading it will say so
+            continue
     return names[0]

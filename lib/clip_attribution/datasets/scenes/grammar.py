@@ -62,7 +62,8 @@ def describe(scene: Scene, rng: np.random.Generator, mention: tuple[str, ...] = 
     dice = rng.random(12).tolist()
     words = _predicate(scene, dice, mention)
     if "ground" in mention or dice[0] < 0.5:
-        words += [Word("on", "ADP", "relation", phrase=3)] + [Word("the", "DET", phrase=3)] * (dice[1] < 0.5)
+        words += [Word("on", "ADP", "relation", phrase=3)]
+        words += [Word("the", "DET", phrase=3)] * (dice[1] < 0.5)
         words += [_fact(scene.ground, "NOUN", "ground", phrase=3)]
     if scene.name and ("name" in mention or dice[2] < 0.6):
         words += _sign(scene.name, dice[3])
