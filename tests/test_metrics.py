@@ -3,15 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import average_precision_score
 
+from clip_attribution.errors import UserError
 from clip_attribution.metrics import (
     average_precision,
+    correlation_estimate,
     foil_wins,
     located,
     location_chance,
     location_hits,
     mean_estimate,
+    ratio_estimate,
+    weighted_correlation,
 )
 
 
@@ -81,3 +86,70 @@ def test_rows_of_a_group_are_resampled_together():
 
 def test_average_precision_without_a_positive_is_missing():
     assert np.isnan(average_precision([False, False], [1, 2]).value)
+
+
+def test_a_ratio_of_sums_by_hand():
+    found = ratio_estimate([1, 2, np.nan, 0], [2, 2, 5, 4])
+    assert found.value == 3 / 8 and found.n == 3 and found.low < 3 / 8 < found.high
+    assert ratio_estimate([1.0, 0, 1, 1]).value == 0.75
+    assert ratio_estimate([2.0], [4]) == (0.5, 0.5, 0.5, 1)
+    assert np.isnan(ratio_estimate([0, 0], [0, 0]).value) and ratio_estimate([]).n == 0
+
+
+def test_a_share_has_the_interval_of_a_mean_and_groups_widen_it():
+    rng = np.random.default_rng(4)
+    hits = (rng.random(500) < 0.6).astype(float)
+    plain, mean = ratio_estimate(hits), mean_estimate(hits)
+    assert plain.value == pytest.approx(mean.value)
+    assert (plain.low, plain.high) == pytest.approx((mean.low, mean.high), abs=0.01)
+    copies = ratio_estimate(np.repeat(hits, 9), groups=np.repeat(np.arange(500), 9))
+    assert copies == pytest.approx(plain)
+
+
+def test_the_interval_of_a_ratio_covers_the_truth():
+    rng, hits = np.random.default_rng(5), 0
+    for _ in range(120):
+        size = rng.poisson(3, 100)
+        found = ratio_estimate(rng.binomial(size, 0.3), size)
+        hits += found.low <= 0.3 <= found.high
+    assert hits / 120 == pytest.approx(0.95, abs=0.06)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_correlations_are_scipys(kind, ties):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=200)
+    y = np.round(0.5 * x + rng.normal(size=200), 0 if ties else 9)
+    x[3] = y[4] = np.nan
+    known = ~np.isnan(x + y)
+    expected = getattr(stats, f"{kind}r")(x[known], y[known])
+    found = correlation_estimate(x, y, kind)
+    assert found.value == pytest.approx(expected.statistic, abs=1e-12) and found.n == 198
+    assert correlation_estimate(x, -y, kind).value == pytest.approx(-found.value)
+    half = 1.96 * (1 - found.value**2) / np.sqrt(198)  # large-sample standard error
+    assert found.low == pytest.approx(found.value - half, abs=0.05)
+    assert found.high == pytest.approx(found.value + half, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_a_weighted_correlation_is_that_of_repeated_rows(kind):
+    rng = np.random.default_rng(7)
+    x, y = np.round(rng.normal(size=(2, 30)), 1)
+    weights = rng.integers(0, 4, (5, 30))
+    expected = [
+        getattr(stats, f"{kind}r")(np.repeat(x, w), np.repeat(y, w)).statistic for w in weights
+    ]
+    assert weighted_correlation(x, y, weights, kind) == pytest.approx(expected, abs=1e-12)
+    copies = correlation_estimate(np.repeat(x, 4), np.repeat(y, 4), kind, np.repeat(range(30), 4))
+    assert copies == pytest.approx(correlation_estimate(x, y, kind))
+    alone = np.eye(30)[:2] * 7  # one row seven times: no correlation
+    assert np.isnan(weighted_correlation(x, y, alone, kind)).all()
+
+
+def test_a_correlation_that_is_not_defined_is_missing():
+    assert np.isnan(correlation_estimate([1, 1, 1], [1, 2, 3]).value)
+    assert np.isnan(correlation_estimate([1, 2], [2, 1]).value)
+    assert correlation_estimate([], []).n == 0
+    with pytest.raises(UserError, match="kendall"):
+        correlation_estimate([1, 2, 3], [1, 2, 3], "kendall")

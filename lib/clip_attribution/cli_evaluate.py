@@ -44,6 +44,9 @@ def add_evaluate(commands):
     parser.add_argument(
         "--public", action="store_true", help="add the numbers as the public code computes them"
     )
+    parser.add_argument(
+        "--chunk-rows", metavar="N", type=positive, default=512, help="as for score (%(default)s)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     add_model_options(parser)
     add_attribution_options(parser)

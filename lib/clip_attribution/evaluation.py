@@ -150,9 +150,31 @@ def write_results(results: pd.DataFrame, out, facts: dict) -> None:
 
 
 def show(results: pd.DataFrame) -> str:
-    """The results as a table for a terminal, groups below the whole."""
-    shown = results.drop(columns=[c for c in ("note",) if c in results])
-    return shown.to_string(index=False, float_format="%.3f", na_rep="")
+    """The results as a table for a terminal: value with its interval, n, chance and ceiling."""
+    published = results.get("published", pd.Series(False, results.index)).astype(bool)
+    shown = pd.DataFrame({
+        "measure": results["measure"],
+        "scorer": results["scorer"].where(~published, results["scorer"] + " (published)"),
+        "group": results["group"],
+        "value [95 % interval]": [interval(row) for row in results.itertuples()],
+        "n": [number(n, ".0f") for n in results["n"]],
+        "chance": [number(value, ".3f") for value in results["chance"]],
+        "ceiling": [number(value, ".3f") for value in results["ceiling"]],
+        "note": results["note"].fillna(""),
+    })  # fmt: skip
+    return shown.to_string(index=False)
+
+
+def interval(row) -> str:
+    """A value with its interval, as in "0.305 [0.240, 0.370]"; without a value a dash."""
+    if pd.isna(row.value):
+        return "-"
+    return f"{row.value:.3f}" + ("" if pd.isna(row.low) else f" [{row.low:.3f}, {row.high:.3f}]")
+
+
+def number(value, form: str) -> str:
+    """A number in this form; nothing for a missing one."""
+    return "" if pd.isna(value) else f"{value:{form}}"
 
 
 def print_results(results: pd.DataFrame) -> None:

@@ -4,9 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, pearsonr, spearmanr
+
+from .errors import UserError
 
 RESAMPLES = 2000
+CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
+_CELLS = 1 << 18  # resampled numbers held at a time: bounds memory, and fits the cache
+_NO_SPREAD = 1e-9  # what rounding leaves of the spread of equal values
 
 
 class Estimate(NamedTuple):
@@ -112,3 +117,87 @@ def weighted_ap(positive, score, weights) -> np.ndarray:
     gained = np.diff(found, axis=1, prepend=0)
     with np.errstate(invalid="ignore"):
         return (precision * gained).sum(1) / found[:, -1]
+
+
+def ratio_estimate(numerator, denominator=None, groups=None, seed: int = 0) -> Estimate:
+    """Σ numerator / Σ denominator of n rows, with a bootstrap interval over groups of rows.
+
+    numerator, denominator [n]: for instance a hit and 1 (a share, the default), or TP and TP + FP
+    of each caption (micro precision); groups [n]: rows resampled together, each alone by default.
+    Rows with a NaN are left out; NaN where the denominators sum to 0. The estimate's n is the
+    number of groups.
+    """
+    top = np.asarray(numerator, float)
+    bottom = np.ones(len(top)) if denominator is None else np.asarray(denominator, float)
+    codes, n = _codes(groups, keep := ~np.isnan(top + bottom))
+    top, bottom = (np.bincount(codes, values[keep], n) for values in (top, bottom))
+    if bottom.sum() == 0:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    value = float(top.sum() / bottom.sum())
+    if n < 2:
+        return Estimate(value, value, value, n)
+    rng, size, drawn = np.random.default_rng(seed), max(1, _CELLS // n), []
+    for start in range(0, RESAMPLES, size):
+        rows = rng.integers(n, size=(min(size, RESAMPLES - start), n))
+        drawn.append(_divided(top[rows].sum(1), bottom[rows].sum(1)))
+    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n)
+
+
+def _divided(top, bottom) -> np.ndarray:
+    """top / bottom, NaN where bottom is 0."""
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom != 0)
+
+
+def _codes(groups, keep) -> tuple[np.ndarray, int]:
+    """The kept rows' groups numbered from 0, and how many there are."""
+    groups = np.arange(len(keep)) if groups is None else np.asarray(groups)
+    codes, names = pd.factorize(groups[keep])
+    return codes, len(names)
+
+
+def correlation_estimate(x, y, kind: str = "pearson", groups=None, seed: int = 0) -> Estimate:
+    """Pearson's or Spearman's correlation of x [n] and y [n], with an interval over groups of rows.
+
+    kind: "pearson" or "spearman", UserError for anything else. Rows with a NaN are left out. NaN
+    for fewer than three rows, and where x or y is constant. The estimate's n counts the groups.
+    """
+    if kind not in CORRELATIONS:
+        raise UserError(f"unknown correlation {kind!r}: choose from {', '.join(CORRELATIONS)}")
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    codes, n = _codes(groups, keep := ~np.isnan(x + y))
+    x, y = x[keep], y[keep]
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    value, rng, drawn = float(CORRELATIONS[kind](x, y).statistic), np.random.default_rng(seed), []
+    size = max(1, _CELLS // len(x))
+    for start in range(0, RESAMPLES, size):
+        count = min(size, RESAMPLES - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=count)[:, codes].astype(float)
+        drawn.append(weighted_correlation(x, y, weights, kind))
+    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n)
+
+
+def weighted_correlation(x, y, weights, kind: str = "pearson") -> np.ndarray:
+    """Correlation of rows counted `weights` [r, n] times each, [r]; NaN where one is constant."""
+    if kind == "spearman":
+        x, y = weighted_ranks(x, weights), weighted_ranks(y, weights)
+    else:
+        x, y = ((v - v.mean()) / v.std() for v in (x, y))
+    total = weights.sum(1, keepdims=True)
+    x, y = (v - (weights * v).sum(1, keepdims=True) / total for v in (x, y))
+    xy, xx, yy = ((weights * product).sum(1) for product in (x * y, x * x, y * y))
+    spread = np.sqrt(xx * yy)
+    return np.divide(xy, spread, out=np.full(len(xy), np.nan), where=spread > _NO_SPREAD)
+
+
+def weighted_ranks(values, weights) -> np.ndarray:
+    """Mean ranks, from 1, of values [n] counted `weights` [r, n] times each, [r, n]."""
+    order = np.argsort(values, kind="stable")
+    new = np.append(True, np.diff(values[order]) != 0)
+    tied = np.add.reduceat(weights[:, order], np.flatnonzero(new), axis=1)
+    middle = np.cumsum(tied, axis=1) - (tied - 1) / 2
+    ranks = np.empty(weights.shape)
+    ranks[:, order] = middle[:, np.cumsum(new) - 1]
+    return ranks
