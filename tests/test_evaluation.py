@@ -15,7 +15,7 @@ from clip_attribution.datasets import BENCHMARKS, MISALIGNMENT
 from clip_attribution.datasets.scenes.export import export
 from clip_attribution.errors import UserError
 from clip_attribution.evaluation import evaluate, show
-from clip_attribution.published import beside, published
+from clip_attribution.published import beside, main_table, published
 
 NAMES = [name for name, benchmark in BENCHMARKS.items() if benchmark.kind == MISALIGNMENT]
 ROWS = {"foil": 2, "nocaps-foil": 2, "hat": 1, "seetrue": 1, "rich-hf": 1}
@@ -151,5 +151,27 @@ def test_published_numbers_are_marked_and_as_printed():
                          "note": ""}])  # fmt: skip
     both = beside(one, "hat")
     assert both["published"].sum() == len(published(system="clip4dm", table="main HAT")) - 5
+    grounding = main_table("refcoco+").set_index(["model", "measure"])["value"]
+    assert grounding["BLIP base", "pg_hit"] == pytest.approx(0.679)
+    assert grounding["BLIP base", "pg_uncertain"] == pytest.approx(198 / 5726)
+    assert grounding["BLIP base", "io_ratio"] == 0.39
+    relation = main_table("aro-relation").set_index("model")["value"]
+    assert relation["CLIP ViT-B/32"] == 58.7 and not len(main_table("refcoco"))
     shown = show(both)
     assert "0.500 [0.400, 0.600]" in shown and "ALOHa (published)" in shown
+
+
+def test_grounding_and_composition_are_evaluated_by_the_same_command(tmp_path, capsys):
+    for name in ("refcoco", "sugarcrepe"):
+        export(name, tmp_path / name, 12, 0, 64, None, False)
+        out = tmp_path / f"out-{name}"
+        options = ["--data", str(tmp_path / name), "--out", str(out), "--quiet"]
+        if name == "refcoco":
+            options += ["--heatmaps", "gae_image,value_path"]
+        assert main(["evaluate", name, *options, "--device", "cpu"]) == 0
+        assert not (out / "parts").exists() and (out / "rows.parquet").exists()
+    shown = capsys.readouterr().out
+    assert "uniform map" in shown and "CLIP-FT (published)" in shown
+    results = pd.read_csv(tmp_path / "out-refcoco/results.csv")
+    rows = results[(results["measure"] == "pg_hit") & (results["group"] == "all")]
+    assert set(rows["scorer"]) == {"gae_image", "value_path", "centre point", "uniform map"}

@@ -42,6 +42,15 @@ def add_evaluate(commands):
         "facebook/bart-large-mnli",
     )
     parser.add_argument(
+        "--heatmaps",
+        metavar="NAME,...",
+        type=lambda text: text.split(","),
+        help="methods of a grounding benchmark, such as gae_image,gscorecam",
+    )
+    parser.add_argument(
+        "--blip", metavar="NAME|DIR", help="measure this BLIP beside, on a grounding benchmark"
+    )
+    parser.add_argument(
         "--public", action="store_true", help="add the numbers as the public code computes them"
     )
     parser.add_argument(

@@ -1,14 +1,19 @@
 """What `clip-attribution evaluate` runs: a benchmark's official files into its table of results."""
 
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .datasets import MISALIGNMENT, get_benchmark, load_benchmark
+from .blip import load_blip
+from .composition_scores import measure
+from .datasets import COMPOSITION, MISALIGNMENT, get_benchmark, load_benchmark
 from .errors import UserError
+from .grounding_evaluation import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, tables
 from .misalignment import EPSILON
 from .models import load_clip
 from .nli import load_nli
@@ -16,7 +21,7 @@ from .parts import make_folder
 from .protocols import PROTOCOLS
 from .published import beside
 from .score import say, score_table
-from .tables import atomic_path, digest, write_json
+from .tables import atomic_path, digest, write_json, write_parquet
 
 EPSILONS = {"rich-hf": -1e-5}  # CLIP4DM's own for that table; -5e-5 is the default of its code
 ALIGNMENTS = {"rich-hf": "rich_hf_tokens"}
@@ -71,24 +76,16 @@ def evaluate(
 
 
 def evaluate_files(
-    benchmark,
-    data,
-    *,
-    images=None,
-    out=None,
-    model=None,
-    pretrained=None,
-    model_config=None,
-    device="auto",
-    precision="fp32",
-    nli=None,
-    **options,
-):
-    """Load the model, `evaluate`, and set the published numbers beside the measured ones.
+    benchmark, data, *, images=None, out=None, model=None, pretrained=None, model_config=None,
+    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, **options,
+):  # fmt: skip
+    """Load the model, evaluate it, and set the published numbers beside the measured ones.
 
-    nli: name or folder of the judge. Returns (results, number of rows with an error).
+    nli: name or folder of the judge of SeeTRUE-Feedback. heatmaps: methods of a grounding
+    benchmark; blip: name or folder of a BLIP that is measured beside. Returns (results, number of
+    rows with an error). Raises UserError.
     """
-    get_benchmark(benchmark)
+    kind = get_benchmark(benchmark).kind
     if images and not Path(images).is_dir():
         raise UserError(f"the folder of pictures {images} is not a folder")
     out = Path(out or Path("runs", "evaluate", benchmark))
@@ -96,9 +93,72 @@ def evaluate_files(
     clip = load_clip(
         model, pretrained, model_config=model_config, device=device, precision=precision
     )
-    judge = load_nli(nli, device) if nli else None
-    results, _, pairs = evaluate(clip, benchmark, data, out, images=images, nli=judge, **options)
-    return beside(results, benchmark), int(pairs["error"].notna().sum())
+    options |= {"images": Path(images) if images else folder_of(data)}
+    if kind == MISALIGNMENT:
+        judge = load_nli(nli, device) if nli else None
+        results, _, rows = evaluate(clip, benchmark, data, out, nli=judge, **options)
+    elif kind == COMPOSITION:
+        results, rows = evaluate_composition(clip, benchmark, data, out, **options)
+    else:
+        more = {"methods": heatmaps or DEFAULT_METHODS, "blip": blip and load_blip(blip, device)}
+        results, rows = evaluate_grounding(clip, benchmark, data, out, **more, **options)
+    return beside(results, benchmark), int(rows["error"].notna().sum())
+
+
+def evaluate_composition(
+    clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
+    template="", batch_size=64, **ignored,
+):  # fmt: skip
+    """Accuracies, recalls or correlations of a composition benchmark (`composition_scores`).
+
+    Arguments as for `evaluate`; no template is put before a caption, as in the published
+    evaluations. Returns (results, the frame with its scores); both are written to `out`.
+    """
+    frame = sample(load_benchmark(benchmark, data, images), limit, seed)
+    results, scored = measure(
+        clip, benchmark, frame, images, template=template, seed=seed, batch_size=batch_size,
+        progress=not quiet,
+    )  # fmt: skip
+    results = results.assign(scorer=clip.name, ceiling=np.nan, note=results.get("missing", ""))
+    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template}
+    finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
+    return results, scored
+
+
+def evaluate_grounding(
+    clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
+    methods=DEFAULT_METHODS, blip=None, batch_size=32, **ignored,
+):  # fmt: skip
+    """Q-GroundCAM's measures of several heat maps on a grounding benchmark, with baselines.
+
+    Arguments as for `evaluate`; methods: of `heatmaps.METHODS`; blip: a Blip measured beside.
+    Returns (results by group, every phrase of every method); both are written to `out`.
+    """
+    methods = check_methods(methods)
+    frame = sample(load_benchmark(benchmark, data, images), limit, seed)
+    run = {"images": images, "out": out, "quiet": quiet, "batch_size": batch_size}
+    measured = {method: ground(clip, frame, method, **run) for method in methods}
+    if blip is not None:
+        measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
+    found = pd.concat([tables(measured, seed=seed).assign(group="all"),
+                       tables(measured, "group", seed)])  # fmt: skip
+    found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
+    results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
+    results["note"] = [f"{n} undefined" if n else "" for n in results["undefined"]]
+    every = pd.concat([rows.assign(scorer=name) for name, rows in measured.items()])
+    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "model": clip.weights_hash}
+    finish(out, results, every, facts, quiet)
+    shutil.rmtree(Path(out) / "parts", ignore_errors=True)
+    return results, next(iter(measured.values()))
+
+
+def finish(out, results, rows, facts: dict, quiet: bool) -> None:
+    """Write results.csv, every row as rows.parquet, and evaluation.json."""
+    plain = rows.map(lambda cell: repr(cell) if isinstance(cell, dict | tuple | bytes) else cell)
+    write_parquet(pa.Table.from_pandas(plain, preserve_index=False), Path(out) / "rows.parquet")
+    errors = int(rows["error"].notna().sum())
+    write_results(results, out, facts | {"rows": len(rows), "errors": errors})
+    say(quiet, f"{Path(out) / 'results.csv'}: {len(rows)} rows, {errors} with an error")
 
 
 def folder_of(data) -> Path:

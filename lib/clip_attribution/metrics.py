@@ -100,8 +100,12 @@ def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
     if not positive.any() or n < 2:
         return Estimate(np.nan, np.nan, np.nan, n)
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES // 2)[:, groups]
-    low, high = np.nanpercentile(weighted_ap(positive, score, weights), [2.5, 97.5])
+    size, drawn = max(1, _CELLS // len(score)), []
+    for start in range(0, RESAMPLES // 2, size):
+        count = min(size, RESAMPLES // 2 - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=count)[:, groups]
+        drawn.append(weighted_ap(positive, score, weights))
+    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
     value = weighted_ap(positive, score, np.ones((1, len(score))))[0]
     return Estimate(float(value), float(low), float(high), n)
 

@@ -1,0 +1,82 @@
+"""Intervals by resampling for accuracies, recalls and correlations; the columns of their tables."""
+
+from math import comb
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.stats import rankdata
+
+RESAMPLES = 1000
+COLUMNS = ("measure", "group", "value", "low", "high", "n", "chance", "missing")
+
+
+def resampled_shares(hits, group, unit, n_groups: int, seed: int = 0) -> np.ndarray:
+    """Share of hits in each group [1 + RESAMPLES, n_groups]: first as it is, then resampled.
+
+    hits, group, unit [n]: 1.0 or 0.0, number of the group, number of the unit that is drawn with
+    replacement, all its rows together. A group without a row in a draw is NaN there.
+    """
+    if not len(hits):
+        return np.full((1 + RESAMPLES, n_groups), np.nan)
+    n_units = int(unit.max()) + 1
+    shape = (n_groups, n_units)
+    count = coo_matrix((np.ones(len(hits)), (group, unit)), shape).tocsr()
+    right = coo_matrix((hits, (group, unit)), shape).tocsr()
+    rng, found = np.random.default_rng(seed), []
+    for number in range(RESAMPLES + 1):
+        times = np.ones(n_units) if number == 0 else np.bincount(
+            rng.integers(n_units, size=n_units), minlength=n_units
+        )  # fmt: skip
+        with np.errstate(invalid="ignore"):
+            found.append((right @ times) / (count @ times))
+    return np.array(found)
+
+
+def weighted_mean(shares, weight) -> np.ndarray:
+    """Weighted mean of the columns [r, k] that are no NaN, [r]."""
+    there = ~np.isnan(shares)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, shares, 0) @ weight / (there @ weight)
+
+
+def recall_table(of_text, of_image, owner, seed: int = 0) -> pd.DataFrame:
+    """R@1 and R@5 of text-to-image (T2I) and image-to-text (I2T) retrieval from ranks.
+
+    of_text [n], of_image [m], owner [n]: see `composition.retrieval_ranks`. Captions of one image
+    are drawn together. Chance is a random order: k/m, and for an image with c of n captions one
+    minus the chance that none of them is among the first k.
+    """
+    rows, m, n = [], len(of_image), len(of_text)
+    own = np.bincount(owner, minlength=m)
+    for name, ranks, unit in (("I2T", of_image, np.arange(m)), ("T2I", of_text, owner)):
+        for k in (1, 5):
+            none = [comb(n - c, k) / comb(n, k) if n >= k else 0.0 for c in own]
+            chance = 100 * (1 - np.mean(none) if name == "I2T" else min(k / m, 1)) if m else np.nan
+            hits = (ranks < k).astype(float)
+            shares = 100 * resampled_shares(hits, np.zeros(len(hits), int), unit, 1, seed)[:, 0]
+            low, high = np.percentile(shares[1:], [2.5, 97.5])
+            rows.append((f"{name} R@{k}", "all", shares[0], low, high, len(hits), chance, ""))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def correlation_table(cosine, score, seed: int = 0) -> pd.DataFrame:
+    """Spearman and Pearson correlation times 100 of [n] and [n], resampled by pairs.
+
+    NaN where there are fewer than two pairs or one side has no spread.
+    """
+    rng, n = np.random.default_rng(seed), len(cosine)
+    draws = [np.arange(n)] + [rng.integers(n, size=n) for _ in range(RESAMPLES)] if n else []
+    rows = []
+    for measure, prepare in (("Spearman", rankdata), ("Pearson", np.asarray)):
+        values = [100 * _pearson(prepare(cosine[d]), prepare(score[d])) for d in draws] or [np.nan]
+        spread = values[1:] if np.isfinite(values[1:]).any() else [np.nan]
+        low, high = np.nanpercentile(spread, [2.5, 97.5])
+        rows.append((measure, "all", values[0], low, high, n, 0.0, ""))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _pearson(a, b) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / norm) if norm > 0 else np.nan

@@ -1,0 +1,26 @@
+"""Heat maps: where in a picture a phrase is seen.
+
+    from clip_attribution.heatmaps import METHODS, heatmaps, to_picture
+
+    maps = heatmaps(clip, images, phrases, method="gradcam")         # raw, [n, rows, cols]
+    shown = to_picture(maps[0], (width, height), clip, "gradcam")    # 0 to 1, [height, width]
+
+A map is raw and has its sign; normalising and upsampling belong to `to_picture`. All methods
+differentiate or compare the score of one picture with one phrase and share the picture's forward
+pass among its phrases.
+"""
+
+from .pixels import transform_of
+from .registry import METHODS, Method
+from .resize import normalised, to_picture
+from .rows import heatmap_rows, heatmaps
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "heatmap_rows",
+    "heatmaps",
+    "normalised",
+    "to_picture",
+    "transform_of",
+]
