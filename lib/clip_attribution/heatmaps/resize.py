@@ -69,7 +69,7 @@ def _axes(clip, grid, picture_size, preprocess: str) -> list[tuple]:
 
 def _share(clip, grid) -> tuple[float, float]:
     """The share of the input's height and width that the patches fill."""
-    visual = clip.model.visual
+    visual = getattr(clip.model, "visual", None)  # BLIP has none, and patches that fill its input
     embed = getattr(getattr(visual, "trunk", None), "patch_embed", None)
     patch = embed.patch_size if type(embed) is PatchEmbed else getattr(visual, "patch_size", None)
     if patch is None:
