@@ -1,4 +1,4 @@
-"""`make bench`: speed of the engine, memory of scoring, cost of the ablation table.
+"""`make bench`: speed of the engine, memory of scoring, cost of the ablation table, of each method.
 
 Results go to benchmarks/results.
 """
@@ -6,7 +6,7 @@ Results go to benchmarks/results.
 import subprocess
 import sys
 
-PARTS = ("engine", "memory", "ablation")
+PARTS = ("engine", "memory", "ablation", "methods")
 
 
 def main() -> None:

@@ -186,6 +186,10 @@ def test_a_constant_map_has_no_heat(value, dtype):
     assert np.isnan([found.wdp_soft, found.wdp_binary, found.wdp_norm, found.pg_uncertain]).all()
 
 
+def test_a_constant_map_misses_whatever_the_tolerance():
+    assert one(np.ones((5, 5)), [[0, 0, 5, 5]], tolerance=0).pg_hit == 0
+
+
 def test_rounding_noise_on_a_constant_map_is_no_heat():
     heat = np.full((1, 4, 4), 0.1, np.float32)
     heat[0, 1, 1] = np.nextafter(heat[0, 1, 1], 1, dtype=np.float32)
@@ -327,6 +331,12 @@ def test_equal_means_within_a_millionth():
     for less, ties in ((0, 2), (5e-7, 2), (1e-6, 2), (2.5e-6, 1)):
         found = one(spots(size, (5, 5, 1.0), (5, 50, 1 - less)), box)
         assert (found.pg_ties, found.pg_uncertain) == (ties, ties - 1)
+
+
+def test_a_value_of_tau_itself_is_not_above_it():
+    heat, box = spots((20, 60), (5, 5, 1.0), (5, 50, 1.0)), [[0, 0, 20, 20]]
+    found = [one(heat, box, tau=tau)[["pg_ties", "pg_uncertain"]].tolist() for tau in (0.99, 1)]
+    assert found == [[2, 1], [0, 0]]
 
 
 def test_a_plateau_counts_once_where_its_centroid_lies():

@@ -173,9 +173,8 @@ def label(image) -> str:
 
 
 def unit(method: str) -> str:
-    """The unit of a method's attributions: cosine, logit, or attention (no gradient taken)."""
-    chosen = get_method(method)
-    return chosen.score if chosen.gradient else "attention"
+    """The unit of a method's attributions, such as cosine, logit, attention or share."""
+    return get_method(method).unit
 
 
 def compare(true: Explanation, foil: Explanation) -> pd.DataFrame:

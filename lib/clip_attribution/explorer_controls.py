@@ -15,7 +15,7 @@ from ipywidgets import (
     Text,
 )
 
-from .attribution import METHODS, RELU_VARIANTS
+from .attribution import RELU_VARIANTS, layered_methods
 from .explorer_html import STYLE
 from .misalignment import EPSILON
 
@@ -52,7 +52,7 @@ def settings(n_layers: int) -> dict:
     """Method, layers, ReLU variant and epsilon."""
     size = Layout(flex="1 1 380px")
     return {
-        "method": Dropdown(options=sorted(METHODS), value="clip4dm", description="Method",
+        "method": Dropdown(options=layered_methods(), value="clip4dm", description="Method",
                            style=LABEL, layout=size),
         "layers": IntSlider(min(3, n_layers), 1, n_layers, description="Last layers",
                             style=LABEL, layout=size),

@@ -98,6 +98,9 @@ def score_table(
     Raises UserError on unusable arguments.
     """
     check_columns(table)
+    if get_method(method).prepare:
+        raise UserError(f"{method} compares the captions of a whole table, and this scores a table "
+                        "piece by piece: call attribute() instead")  # fmt: skip
     options = dict(method=method, start_layer=start_layer, template=template, alignment=alignment)
     options |= dict(decision=decision, epsilon=epsilon, variant=variant)
     options |= dict(batch_size=batch_size, pos=pos)

@@ -3,10 +3,20 @@
 Add a method by one file with one decorated function; see `registry`.
 """
 
-from . import attention, clip4dm, gae, gradient_x_attention, rollout
+from . import (
+    attention,
+    clip4dm,
+    gae,
+    gradcam,
+    gradient,
+    gradient_x_attention,
+    integrated_gradients,
+    perturbation,
+    rollout,
+)
 from .engine import Ablation, attribute, attribute_all_variants
 from .image import image_attribution
-from .registry import METHODS, RELU_VARIANTS, get_method, resolve_layers
+from .registry import METHODS, RELU_VARIANTS, get_method, layered_methods, resolve_layers
 
 __all__ = [
     "METHODS",
@@ -18,8 +28,13 @@ __all__ = [
     "clip4dm",
     "gae",
     "get_method",
+    "gradcam",
+    "gradient",
     "gradient_x_attention",
     "image_attribution",
+    "integrated_gradients",
+    "layered_methods",
+    "perturbation",
     "resolve_layers",
     "rollout",
 ]

@@ -1,10 +1,12 @@
-"""Raw attention: the pooled row of the attention map, averaged over heads.
+"""Attention as it is: the pooled row of the attention maps, averaged over heads and layers.
 
-    r_i = mean over l, h of A_l^h[e, i]        default: the last layer alone
+    r_i = mean over l, h of A_l^h[e, i]
 
-The oldest baseline; this form (last layer, mean over heads) is the one of the repository of Chefer
-et al., ICCV 2021, for other models. Its mean over all layers (`layers="all"`) is the attention
-attribution of CAE (Li et al., EMNLP 2024).
+Two methods share the formula and differ in the layers that they take by default:
+
+    attention      all layers: the attention attribution of CAE (Li et al., EMNLP 2024), whose "CLS"
+                   is EOT in CLIP's text tower
+    raw_attention  the last layer alone: the baseline in the repository of Chefer et al., ICCV 2021
 
 Sign: never negative; a row sums to 1 over all tokens, BOS and EOT included.
 
@@ -16,9 +18,8 @@ import torch
 from .registry import method
 
 
-@method(
-    "attention", signed=False, paper="Chefer et al., ICCV 2021", layers=-1, gradient=False
-)
+@method("raw_attention", signed=False, paper="Chefer et al., ICCV 2021", layers=-1, gradient=False)
+@method("attention", signed=False, paper="Li et al., EMNLP 2024", layers="all", gradient=False)
 def attention(view):
     """Attention of the pooled row a layer, [B, L, n]."""
     return torch.stack([view.attention(layer).mean(1) for layer in view.layers], 1)

@@ -2,8 +2,11 @@
 
 Each distinct image is encoded once; captions are batched by length and trimmed to the longest EOT;
 where a method reads the pooled row alone, only that row is differentiated (see `rows`), otherwise
-gradients are taken at the head outputs (see `trace`). All of it is exact.
+gradients are taken at the head outputs (see `trace`), or at the embeddings for a method that reads
+no attention (see `inputs`). All of it is exact.
 """
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,7 @@ from ..words import align, merge
 from .captions import Caption, batch_ids, batches, read_caption
 from .features import distinct, image_features
 from .frames import Facts, check_pairs, no_words, words_frame
+from .inputs import InputView
 from .rows import RowView, can_run_rows, run_rows
 from .towers import encode_text, text_rows
 from .view import View
@@ -37,21 +41,25 @@ def run(
     batch_size=32,
     tagger=None,
     progress=False,
+    level="word",
+    refused=None,
 ):
     """Word values of a table of pairs; arguments as for `attribute`.
 
     channels: function of a View giving token values [B, C, n]. layers: those the view
-    offers, ascending. Returns (words frame without values, pairs frame, values float32 [words, C]).
+    offers, ascending. refused: {row: why it cannot be computed}.
+    Returns (words frame without values, pairs frame, values float32 [words, C]).
     """
     pairs = check_arguments(clip, pairs, template, alignment, batch_size)
     images, image_of = distinct(list(pairs["image"]))
     features = image_features(clip, images, image_root, batch_size, progress)
     features = [features[number] for number in image_of]
+    read = partial(read_caption, clip, template=template, alignment=alignment, level=level)
     facts, parts = Facts(len(pairs)), []
     with tqdm(total=len(pairs), desc="captions", unit="pair", disable=not progress) as bar:
         for start in range(0, len(pairs), CHUNK):
             part = pairs["caption"].iloc[start : start + CHUNK]
-            captions = read_captions(clip, part, features, template, alignment, facts)
+            captions = read_captions(read, part, features, refused or {}, facts)
             bar.update(len(part) - len(captions))
             values = {}
             for batch in batches(captions, batch_size):
@@ -75,50 +83,71 @@ def check_arguments(clip, pairs, template: str, alignment: str, batch_size: int)
     return check_pairs(pairs)
 
 
-def read_captions(clip, part, features, template: str, alignment: str, facts: Facts):
+def read_captions(read, part, features, refused: dict[int, str], facts: Facts):
     """The captions of a part of the table that can be computed; the rest is noted as errors."""
     captions = []
-    for row, caption in part.items():
-        read = read_caption(clip, row, caption, template, alignment)
-        if isinstance(features[row], str) or isinstance(read, str):
-            facts.error[row] = features[row] if isinstance(features[row], str) else read
+    for row, text in part.items():
+        caption = read(row, text)
+        reasons = [x for x in (features[row], caption, refused.get(row)) if isinstance(x, str)]
+        if reasons:
+            facts.error[row] = reasons[0]
         else:
-            captions.append(read)
-            facts.n_tokens[row], facts.truncated[row] = read.n_full, read.truncated
+            captions.append(caption)
+            facts.n_tokens[row], facts.truncated[row] = caption.n_full, caption.truncated
     return captions
 
 
 def text_batch(clip, captions: list[Caption], features, layers, channels, method, facts: Facts):
-    """Word values [words, C] of each row of one batch; the cosines go to `facts`."""
+    """Word values [words, C] of each row of one batch; cosines and notes go to `facts`."""
     ids = batch_ids(clip, captions)
-    images = torch.stack([features[c.row] for c in captions]).to(clip.device)
-    view, cosines = text_view(clip, ids, images, layers, method)
+    rows = [c.row for c in captions]
+    images = torch.stack([features[row] for row in rows]).to(clip.device)
+    if method.reads == "input":
+        view = input_view(clip, captions, ids, images, method)
+    else:
+        view = text_view(clip, ids, images, layers, method)
     values = channels(view).cpu().numpy()
-    facts.cosine[[c.row for c in captions]] = cosines.cpu().numpy()
+    facts.cosine[rows] = view.cosines.cpu().numpy()
+    for name, found in view.notes.items():
+        facts.note(name, rows, found.cpu().numpy())
     return {c.row: merge_tokens(c, v) for c, v in zip(captions, values, strict=True)}
 
 
 def text_view(clip, ids: torch.Tensor, images: torch.Tensor, layers: list[int], method):
-    """A view of ids [B, n] against image features [B, D], and their cosines [B]: by the pooled rows
-    alone where the method reads no more and the tower allows it, else by a trace.
+    """A view of ids [B, n] against image features [B, D]: by the pooled rows alone where the method
+    reads no more and the tower allows it, else by a trace.
     """
     rows = text_rows(clip.model, ids)
     scale = clip.logit_scale if method.score == "logit" else 1.0
     if method.row_is_enough(layers) and can_run_rows(clip.model):
         tables, cosines = run_rows(clip.model, ids, rows, images, layers, method.gradient)
-        return RowView(rows, layers, tables, scale), cosines
+        return RowView(rows, layers, tables, scale, cosines)
     with trace(clip.model, "text", start=layers[0]) as traced:
         texts = normalize(encode_text(clip.model, ids).float(), dim=-1)
         cosines = (texts * images).sum(-1)
         if method.gradient:
             traced.backward(cosines.sum())
-    return View(traced, rows, layers, scale), cosines.detach()
+    return View(traced, rows, layers, scale, cosines.detach())
+
+
+def input_view(clip, captions: list[Caption], ids: torch.Tensor, images: torch.Tensor, method):
+    """A view of the same at the input of the tower, for a method that reads no attention."""
+    inside, own = np.zeros((2, *ids.shape), dtype=bool)
+    for row, caption in enumerate(captions):
+        place = slice(caption.first, caption.first + len(caption.starts))
+        inside[row, place], own[row, place] = True, caption.starts >= 0
+    inside, own = (torch.from_numpy(mask).to(ids.device) for mask in (inside, own))
+    scale = clip.logit_scale if method.score == "logit" else 1.0
+    return InputView(
+        clip.model, ids, images, inside, own, clip.context_length, scale, False, clip, captions
+    )
 
 
 def merge_tokens(caption: Caption, values: np.ndarray) -> np.ndarray:
-    """Mean over the tokens of each word: from [C, n] to [words, C]."""
+    """Mean over the tokens of each word that have a value: from [C, n] to [words, C]."""
     tokens = values[:, caption.first : caption.first + len(caption.word_of)]
-    return merge(tokens, caption.word_of, len(caption.words)).T
+    word_of = np.where(np.isnan(tokens).all(0), -1, caption.word_of)
+    return merge(tokens, word_of, len(caption.words)).T
 
 
 def join(parts):

@@ -16,8 +16,9 @@ class Caption:
     """One caption as the model reads it.
 
     row: its row in the table. text: template + caption. ids: with BOS and EOT, cut to the context.
-    first: index in ids of the first token. words: of the caption alone. word_of: word of each
-    token, -1 for the template's. n_full: number of ids before the cut.
+    first: index in ids of the first token. starts: character of the caption in which each token
+    starts, below zero in the template. words: of the caption alone, at token level its tokens.
+    word_of: word of each token, -1 for the template's. n_full: number of ids before the cut.
     """
 
     row: int
@@ -25,13 +26,16 @@ class Caption:
     text: str
     ids: list[int]
     first: int
+    starts: np.ndarray
     words: list[Word]
     word_of: np.ndarray
     n_full: int
     truncated: bool
 
 
-def read_caption(clip, row: int, caption, template: str, alignment: str) -> Caption | str:
+def read_caption(
+    clip, row: int, caption, template: str, alignment: str, level: str = "word"
+) -> Caption | str:
     """Prepare one caption, or say in one line why it cannot be attributed."""
     reason = caption_fault(caption)
     if reason:
@@ -48,10 +52,21 @@ def read_caption(clip, row: int, caption, template: str, alignment: str) -> Capt
         )
     except UserError as error:
         return str(error)
+    starts = np.asarray(tokens.owner, dtype=int) - len(template)
+    if level == "token":
+        words, word_of = each_token(caption, tokens, starts, len(template))
     return Caption(
-        row, caption, template + caption, tokens.ids, tokens.first, words, word_of,
+        row, caption, template + caption, tokens.ids, tokens.first, starts, words, word_of,
         tokens.n_full, tokens.truncated,
     )  # fmt: skip
+
+
+def each_token(caption: str, tokens, starts: np.ndarray, lead: int):
+    """Every token of the caption as a word of its own: (words, word_of)."""
+    spans = [tokens.spans[i] for i in np.flatnonzero(starts >= 0)]
+    spans = [(start - lead, end - lead) for start, end in spans]
+    words = [Word(caption[start:end], start, end) for start, end in spans]
+    return words, np.where(starts >= 0, np.cumsum(starts >= 0) - 1, -1)
 
 
 def caption_fault(caption) -> str | None:

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..errors import UserError
 from ..trace import count_layers
 from .batch import run
 from .clip4dm import REDUCE, all_variants
-from .registry import get_method, resolve_layers
+from .frames import check_pairs
+from .registry import check_options, get_method, resolve_layers
 
 
 def attribute(
@@ -25,6 +27,8 @@ def attribute(
     per_layer: bool = False,
     tagger=None,
     progress: bool = False,
+    level: str = "word",
+    **options,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Attribute an image's score to the words of its caption: what CLIP believes and rejects.
 
@@ -34,31 +38,54 @@ def attribute(
     positive or "all" every layer; a list names them. template is put before each caption and takes
     no part in the result. relu: variant of CLIP4DM's ablation. alignment: see `words`. tagger: a
     spaCy pipeline, adds the column `pos`. per_layer adds columns L0, L1, ... of the layers used.
+    level: "word", or "token" for one row a token. options: those of the method, see its module.
 
     Returns (words, pairs). words: one row a word with pair_id, word_index, word, start, end
     (characters of the caption), attribution (on the method's own scale, sign kept), seen (False
     for a word beyond the context or without a token of its own, as in "...", which is one token:
-    its attribution is missing, not 0) and n_tokens. pairs: the input with
-    cosine, n_tokens (ids before truncation, BOS and EOT included), truncated, and error: None, or
-    one line that says why the row has no words. A row with an error does not touch the others.
+    its attribution is missing, not 0) and n_tokens; at token level token_index and token in place
+    of the words', without the last two. pairs: the input with cosine, n_tokens (ids before
+    truncation, BOS and EOT included), truncated, what the method notes, and error: None, or one
+    line that says why the row has no words. A row with an error does not touch the others.
     Raises UserError on unusable arguments and on towers where the method is undefined.
     """
     chosen = get_method(method, "text", relu)
-    used = resolve_layers(chosen.layers if layers is None else layers, text_layers(clip))
+    check_options(chosen, options)
+    if level not in ("word", "token"):
+        raise UserError(f"unknown level {level!r}: choose word or token")
+    used, refused = used_layers(clip, chosen, layers, per_layer), {}
+    if chosen.prepare:
+        options, refused = chosen.prepare(check_pairs(pairs), tagger, options)
 
     def channels(view):
-        each = chosen.values(view, relu)
+        each = chosen.values(view, relu, **options)
         total = chosen.total(each)[:, None]
         return torch.cat([total, each], dim=1) if per_layer else total
 
     words, pairs, values = run(
         clip, pairs, channels, used, chosen, template=template, alignment=alignment,
         image_root=image_root, batch_size=batch_size, tagger=tagger, progress=progress,
+        level=level, refused=refused,
     )  # fmt: skip
     words.insert(5, "attribution", values[:, 0].astype(np.float64))
     for column, layer in enumerate(used if per_layer else [], start=1):
         words[f"L{layer}"] = values[:, column].astype(np.float64)
-    return words, pairs
+    return (tokens_frame(words) if level == "token" else words), pairs
+
+
+def used_layers(clip, chosen, layers, per_layer: bool) -> list[int]:
+    """The layers meant; none for a method without layers. Raises UserError where that is asked."""
+    if chosen.layers is not None:
+        return resolve_layers(chosen.layers if layers is None else layers, text_layers(clip))
+    if layers is not None or per_layer:
+        raise UserError(f"method {chosen.name!r} has no layers: leave layers and per_layer out")
+    return []
+
+
+def tokens_frame(words: pd.DataFrame) -> pd.DataFrame:
+    """A words frame whose words are tokens, under the names of tokens."""
+    names = {"word_index": "token_index", "word": "token"}
+    return words.rename(columns=names).drop(columns=["seen", "n_tokens"])
 
 
 class Ablation(NamedTuple):

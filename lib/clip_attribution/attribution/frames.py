@@ -30,23 +30,26 @@ def check_pairs(pairs) -> pd.DataFrame:
 
 
 class Facts:
-    """What is learnt about each pair on the way: cosine, number of tokens, truncation, error."""
+    """What is learnt about each pair on the way: cosine, number of tokens, truncation, error, and
+    what a method notes."""
 
     def __init__(self, n: int):
         self.cosine = np.full(n, np.nan)
         self.n_tokens = np.zeros(n, dtype=np.int64)
         self.truncated = np.zeros(n, dtype=bool)
         self.error = np.full(n, None, dtype=object)
+        self.notes: dict[str, np.ndarray] = {}
 
-    def note_caption(self, row: int, caption: Caption) -> None:
-        self.n_tokens[row], self.truncated[row] = caption.n_full, caption.truncated
+    def note(self, name: str, rows: list[int], values: np.ndarray) -> None:
+        self.notes.setdefault(name, np.full(len(self.cosine), np.nan))[rows] = values
 
     def frame(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """The pairs with these columns added."""
         errors = pd.Series(self.error, index=pairs.index, dtype=object)
         return pairs.assign(
-            cosine=self.cosine, n_tokens=self.n_tokens, truncated=self.truncated, error=errors
-        )
+            cosine=self.cosine, n_tokens=self.n_tokens, truncated=self.truncated, **self.notes,
+            error=errors,
+        )  # fmt: skip
 
 
 def words_frame(pair_ids, captions: list[Caption], values: dict, tagger=None):

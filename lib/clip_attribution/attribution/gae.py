@@ -20,26 +20,25 @@ import torch
 
 from .registry import method
 
+ABOUT = {"signed": False, "score": "logit", "combine": "sum", "reads": "below"}
 
-@method(
-    "gae",
-    signed=False,
-    paper="Chefer et al., ICCV 2021",
-    layers=-1,
-    score="logit",
-    combine="sum",
-    reads="below",
-)
+
+@method("gae", paper="Chefer et al., ICCV 2021", layers=-1, **ABOUT)
 def gae(view):
     """What each layer adds to the relevance row, [B, L, n], on the logit scale."""
+    return relevance(view, lambda heads: heads.mean(1))
+
+
+def relevance(view, reduce):
+    """The recursion with another reduction of the clamped heads, [B, H, ...] to [B, ...]."""
     gains, row = [], None
     for layer in reversed(view.layers):
         if row is None:  # r is still the unit vector of e: only that row of Abar is read
-            gain = (view.attention(layer) * view.gradient(layer)).clamp(min=0).mean(1)
-            row = view.start_row(gain.shape[-1])
+            gain = reduce((view.attention(layer) * view.gradient(layer)).clamp(min=0))
+            row = view.start_row(gain.shape[-1]).to(gain)
         else:
-            step = (view.attention_map(layer) * view.gradient_map(layer)).clamp(min=0).mean(1)
-            gain = (row[:, None] @ step)[:, 0]
+            step = (view.attention_map(layer) * view.gradient_map(layer)).clamp(min=0)
+            gain = (row[:, None] @ reduce(step))[:, 0]
         row = row + gain
         gains.append(gain)
     return torch.stack(gains[::-1], 1)

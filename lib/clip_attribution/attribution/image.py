@@ -1,5 +1,7 @@
 """Signed heat maps: the same methods on the image tower, one value a patch."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch.nn.functional import normalize
@@ -8,6 +10,7 @@ from tqdm.auto import tqdm
 from ..errors import UserError
 from ..images import open_image
 from ..trace import count_layers, trace
+from ..trace_sites import find_sites
 from .registry import get_method, resolve_layers
 from .towers import image_layout
 from .view import View
@@ -44,7 +47,11 @@ def image_attribution(
     for start in tqdm(range(0, len(images), batch_size), desc="maps", disable=not progress):
         part = slice(start, start + batch_size)
         pixels = [clip.preprocess(open_image(ref, image_root)) for ref in images[part]]
-        view = trace_images(clip, torch.stack(pixels), texts[part], used, chosen)
+        constants = clip.encode_texts(list(texts[part]))
+        traced = trace_images(clip, torch.stack(pixels), constants, used[0], chosen.gradient)
+        rows = torch.zeros(len(pixels), dtype=torch.long, device=clip.device)
+        scale = clip.logit_scale if chosen.score == "logit" else 1.0
+        view = View(traced, rows, used, scale)
         values = chosen.values(view, relu)
         values = values if per_layer else chosen.total(values)
         maps.append(values[..., prefix:].unflatten(-1, grid).cpu().numpy())
@@ -52,14 +59,41 @@ def image_attribution(
     return np.concatenate(maps) if maps else np.zeros(shape, np.float32)
 
 
-def trace_images(clip, pixels, texts: list[str], layers: list[int], method) -> View:
-    """Run the image tower on pixels [B, 3, s, s] against texts held constant."""
-    constants = clip.encode_texts(list(texts))
-    with trace(clip.model, "image", start=layers[0]) as traced:
+def trace_images(clip, pixels, constants, start: int, gradient: bool = True, image_of=None):
+    """Trace the image tower from block `start` on, on pixels [B, 3, h, w].
+
+    constants [P, D]: text features, one a pair, held constant. image_of [P]: the picture of each
+    pair (None: one text a picture, P = B). Below `start` every picture runs once, above it once a
+    pair. The gradient is that of each pair's own cosine. Returns the trace, of P items.
+    """
+    block = find_sites(clip.model, "image")[start].block
+    with repeated(block, image_of), trace(clip.model, "image", start=start) as traced:
         batch = pixels.to(clip.device, clip.dtype)
         features = clip.model.encode_image(batch, normalize=False).float()
         cosines = (normalize(features, dim=-1) * constants).sum(-1)
-        if method.gradient:
+        if gradient:
             traced.backward(cosines.sum())
-    rows = torch.zeros(len(pixels), dtype=torch.long, device=clip.device)
-    return View(traced, rows, layers, clip.logit_scale if method.score == "logit" else 1.0)
+    return traced
+
+
+@contextmanager
+def repeated(module, image_of):
+    """Give a module the item image_of[p] of its first input as item p, while the block runs.
+
+    What comes after it then runs once a pair, what came before ran once a picture.
+    """
+    if image_of is None:
+        yield
+        return
+
+    def repeat(_, args, kwargs):
+        if args:
+            return (args[0][image_of], *args[1:]), kwargs
+        name = next(iter(kwargs))
+        return args, kwargs | {name: kwargs[name][image_of]}
+
+    handle = module.register_forward_pre_hook(repeat, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -2,7 +2,8 @@
 
 A method is a function of a `View` (see `view.py`) that returns one value a token of the pooled
 row's attention, layer by layer: a tensor [batch, layers, n]. What the layers add up to
-is the method's `combine`. A method knows no captions, no words and no thresholds.
+is the method's `combine`. A method that reads no attention is a function of an `InputView`
+(see `inputs.py`), has no layers, and returns [batch, 1, n]. A method knows no thresholds.
 """
 
 from collections.abc import Callable
@@ -26,14 +27,18 @@ class Method:
 
     signed: values below zero speak against the match (False: the method cannot be negative).
     paper: where it comes from.
-    layers: the default of the `layers` argument.
+    layers: the default of the `layers` argument, None for a method without layers.
     towers: the towers it serves.
-    gradient: False when it reads attention alone.
+    gradient: False when it takes no gradient.
     score: the scalar that is differentiated, "cosine" or "logit" (exp(logit_scale) * cosine).
     combine: how the layers' values become one, "mean", "sum" or "lowest" (take the lowest layer).
     relu: True when the ReLU variants of CLIP4DM's ablation apply.
     reads: the rows of attention that it needs, "row" (the pooled one), "all", or "below" (the
-    pooled row of the top layer used and all rows of those below it).
+    pooled row of the top layer used and all rows of those below it); "input" for none of them.
+    unit: unit of its values, "cosine", "logit", "attention" or "share" (they sum to 1).
+    options: names of the keyword arguments that it takes beside the view.
+    prepare: None, or what has to be known of the whole table: a function of (pairs, tagger,
+    options) that returns the options completed and {row: reason} for rows it cannot use.
     """
 
     name: str
@@ -47,14 +52,18 @@ class Method:
     combine: str = "mean"
     relu: bool = False
     reads: str = "row"
+    unit: str = "cosine"
+    options: tuple[str, ...] = ()
+    prepare: Callable | None = None
 
     def row_is_enough(self, layers: list[int]) -> bool:
         """Whether the pooled row is all that the method reads of these layers."""
         return self.reads == "row" or (self.reads == "below" and len(layers) == 1)
 
-    def values(self, view, relu: str = "signed"):
+    def values(self, view, relu: str = "signed", **options):
         """Values a token, float32 [batch, layers, n]."""
-        return self.function(view, relu=relu) if self.relu else self.function(view)
+        options |= {"relu": relu} if self.relu else {}
+        return self.function(view, **options)
 
     def total(self, values):
         """From [batch, layers, n] to [batch, n]."""
@@ -69,8 +78,10 @@ METHODS: dict[str, Method] = {}
 def method(name: str, **about) -> Callable:
     """Register the decorated function as the attribution method `name`."""
 
+    usual = about.get("score", "cosine") if about.get("gradient", True) else "attention"
+
     def register(function):
-        METHODS[name] = Method(name, function, **about)
+        METHODS[name] = Method(name, function, **({"unit": usual} | about))
         return function
 
     return register
@@ -88,6 +99,19 @@ def get_method(name: str, tower: str = "text", relu: str = "signed") -> Method:
     if relu != "signed" and not found.relu:
         raise UserError(f"method {name!r} has no ReLU variants; leave relu at 'signed'")
     return found
+
+
+def layered_methods(tower: str = "text") -> list[str]:
+    """Names of the methods of a tower that have a value a layer, sorted."""
+    return sorted(m.name for m in METHODS.values() if m.layers is not None and tower in m.towers)
+
+
+def check_options(chosen: Method, options: dict) -> None:
+    """Raise UserError for an option that the method does not take."""
+    for name in options:
+        if name not in chosen.options:
+            takes = f"it takes {', '.join(chosen.options)}" if chosen.options else "it takes none"
+            raise UserError(f"method {chosen.name!r} has no option {name!r}: {takes}")
 
 
 def resolve_layers(layers: int | str | list[int], n_layers: int) -> list[int]:

@@ -31,9 +31,9 @@ def rollout(view):
     rows, row = [], None
     for layer in reversed(view.layers):
         step = view.attention_map(layer).mean(1)
-        step = step + torch.eye(step.shape[-1], device=step.device)
+        step = step + torch.eye(step.shape[-1]).to(step)
         step = step / step.sum(-1, keepdim=True)
-        row = view.start_row(step.shape[-1]) if row is None else row
+        row = view.start_row(step.shape[-1]).to(step) if row is None else row
         row = (row[:, None] @ step)[:, 0]
         rows.append(row)
     return torch.stack(rows[::-1], 1)

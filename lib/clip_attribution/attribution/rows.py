@@ -7,7 +7,7 @@ of attention is a tensor like any other, and autograd gives dS/dA for it in ever
 1/n of the cost of a backward pass through the tower.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from ..trace import HALF_SCALE
-from .towers import can_trim, project_text, text_tower
+from .towers import can_trim, project_text, text_rows, text_tower
 
 
 @dataclass
@@ -26,6 +26,8 @@ class RowView:
     layers: list[int]
     tables: dict[int, tuple[Tensor, Tensor | None]]
     scale: float = 1.0
+    cosines: Tensor | None = None
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
     def attention(self, layer: int) -> Tensor:
         """Attention of the pooled row, [B, H, n]."""
@@ -82,6 +84,16 @@ def run_rows(model, ids: Tensor, rows: Tensor, images: Tensor, layers: list[int]
         found = differentiate(cosines.sum(), [kept[k] for k in layers], state) if gradient else None
     tables = {k: (kept[k].detach(), found[i] if found else None) for i, k in enumerate(layers)}
     return tables, cosines.detach()
+
+
+def row_features(model, ids: Tensor) -> Tensor:
+    """Text features [B, D], not normalised, of ids [B, n] on a tower that `can_run_rows`; the last
+    block runs one row, and what all texts begin with runs once."""
+    tower, rows = text_tower(model), text_rows(model, ids)
+    visible = torch.arange(ids.shape[1], device=ids.device) <= rows[:, None]
+    state, inputs = run_below(tower, ids, rows, len(tower.transformer.resblocks) - 1)
+    state, _ = row_block(tower.transformer.resblocks[-1], state, inputs[0], rows, visible)
+    return project_text(tower, tower.ln_final(state))
 
 
 def differentiate(score: Tensor, kept: list[Tensor], state: Tensor) -> list[Tensor]:
