@@ -55,9 +55,9 @@ def _open_clip_transformer(visual) -> Tower:
     blocks, grid = list(visual.transformer.resblocks), tuple(visual.grid_size)
     name = type(visual).__name__
     if visual.attn_pool is not None:
-        kind, read = visual.attn_pool_type, "first" if visual.pool_type == "tok" else None
+        kind, first = visual.attn_pool_type, visual.pool_type == "tok"  # the first query is read
         pooler = visual.attn_pool_contrastive if kind == "parallel" else visual.attn_pool
-        if kind == "cascade" or (kind == "" and read is None):
+        if kind == "cascade" or (kind == "" and not first):
             raise UserError("an image tower with cascaded or averaged poolers has no heat maps")
         return Tower(name, blocks[-1], grid, "pooler", blocks, 1, pooler)
     pool = {"tok": "token", "avg": "average"}.get(visual.pool_type)
