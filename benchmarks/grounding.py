@@ -7,8 +7,8 @@ Three kinds of maps, each on the full 224 x 224 grid of its picture or upsampled
 grid). One to three boxes a map. Each kind runs in a process of its own, once with a tenth of the
 maps and once with all of them; the time is that of the measures alone, without making the maps,
 the peak memory that of the process. Aims: at most 20 s for 10,000 maps on two cores, and a peak at
-most 1.2 times that of the tenth. CPU seconds are given too: unlike the wall time they hardly depend
-on what else the machine does.
+most 1.2 times that of the tenth. CPU seconds and the machine's load at the start are given too: a
+wall time from a machine with other work (a load of more than the cores) says little.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def main() -> None:
     facts = options.maps, options.side, options.threads
     if options.child:
         return child(options.child, *facts)
-    found = {}
+    found, load = {}, os.getloadavg()[0]
     for kind in KINDS:
         few, many = measure(kind, max(1, facts[0] // 10), *facts[1:]), measure(kind, *facts)
         print(report(kind, few, many, facts[0] / 10_000), flush=True)
@@ -114,7 +114,7 @@ def main() -> None:
     aims = {"seconds_per_10000": AIM_SECONDS, "memory_growth": AIM_MEMORY}
     result = {"maps": facts[0], "side": facts[1], "threads": facts[2], "found": found, "aims": aims}
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result | {"cores": os.cpu_count()}, indent=1) + "\n")
+    RESULT.write_text(json.dumps(result | {"cores": os.cpu_count(), "load": load}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,13 +30,19 @@ class Sums(NamedTuple):
 
 def sums(heat: np.ndarray, distance: np.ndarray) -> tuple[Sums, Sums]:
     """Sums of maps in [0, 1] [n, H, W], as they are and as [A >= 0.5], with distance [n, H, W]."""
-    fields = (distance == 0).astype(float), (distance > 0).astype(float), distance
-    binary = (heat >= THRESHOLD - ROUNDING).astype(float)
-    box, reach = fields[0].sum(axis=(1, 2)), distance.sum(axis=(1, 2))
+    mask, warm = distance == 0, heat >= THRESHOLD - ROUNDING
+    box, reach = counts(mask), distance.sum(axis=(1, 2))
     facts = box, reach, distance.max(axis=(1, 2)), float(np.hypot(*heat.shape[1:]))
     # inside and outside are sums of their own: exactly 0 where there is no heat
-    dots = [[np.einsum("nhw,nhw->n", a, field) for field in fields] for a in (heat, binary)]
-    return Sums(*dots[0], *facts), Sums(*dots[1], *facts)
+    inside, outside = (heat.sum(axis=(1, 2), where=where) for where in (mask, ~mask))
+    strayed = [np.einsum("nhw,nhw->n", a, distance) for a in (heat, warm)]
+    soft = Sums(inside, outside, strayed[0], *facts)
+    return soft, Sums(counts(warm & mask), counts(warm & ~mask), strayed[1], *facts)
+
+
+def counts(masks: np.ndarray) -> np.ndarray:
+    """Number of True of each mask [n, H, W]."""
+    return np.array([np.count_nonzero(mask) for mask in masks], dtype=float)
 
 
 def iou(s: Sums) -> np.ndarray:

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 EQUAL = 1e-6
@@ -68,7 +66,8 @@ def local_maxima(heat: np.ndarray, distance: np.ndarray, tau: float, top_only=Fa
     equal the largest value of its map, which is much faster.
     """
     level = np.full(np.add(heat.shape, (0, 2, 2)), -1.0)  # a border lower than anything
-    np.rint(heat / EQUAL, out=level[:, 1:-1, 1:-1])
+    within = level[:, 1:-1, 1:-1]
+    np.rint(np.divide(heat, EQUAL, out=within), out=within)
     floor = np.full(len(heat), levels(tau) + 1)
     if top_only:
         floor = np.maximum(floor, level.max(axis=(1, 2)) - 2)
@@ -111,18 +110,29 @@ def plateaus(at: np.ndarray, equal: np.ndarray, size: int) -> tuple[np.ndarray, 
     that touches an equal pixel which is no candidate is a step of a slope: something larger lies at
     its other end.
     """
-    one, _ = pairs = np.nonzero(equal >= 0)
-    if len(one) == 0:
-        return np.arange(len(at)), np.ones(len(at), bool)
-    number = np.full(size, -1, np.int32)
+    number = np.full(size + 1, -1, np.int32)  # one more, which index -1 finds
     number[at] = np.arange(len(at))
-    other = number[equal[pairs]]
-    links = one[other >= 0], other[other >= 0]
-    graph = coo_array((np.ones(len(links[0]), bool), links), (len(at), len(at)))
-    count, group = connected_components(graph, directed=False)
-    whole = np.ones(count, bool)
-    whole[group[one[other < 0]]] = False
-    return group, whole
+    other = number[equal]
+    _, group = np.unique(connected(other), return_inverse=True)
+    whole = np.ones(len(at), bool)
+    whole[group[((equal >= 0) & (other < 0)).any(1)]] = False
+    return group, whole[: group.max(initial=-1) + 1]
+
+
+def connected(links: np.ndarray) -> np.ndarray:
+    """The smallest index in the component of each of k nodes; links [k, m]: -1 is none.
+
+    Each round takes the least label among a node's neighbours, then that label's own: chains
+    halve, so that a plateau of any size needs few rounds.
+    """
+    label = np.arange(len(links))
+    links = np.where(links >= 0, links, label[:, None])
+    while True:
+        least = np.minimum(label, label[links].min(1))
+        least = least[least]
+        if np.array_equal(least, label):
+            return label
+        label = least
 
 
 def off_centre(group, y, x) -> np.ndarray:
