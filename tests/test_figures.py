@@ -71,7 +71,9 @@ IMPORTED = {"01": "display", "02": "ablation_plots", "03": "ablation_plots", "04
 
 def write_notebook(folder: Path, stem: str, suffixes: list[str]) -> None:
     kinds = {"n_pairs": "int = 8", "seed": "int = 0", "epsilon": "float = 0.5"}
-    names = {"01": ["seed"], "04": [*TABLE, "epsilon"]}.get(stem[:2], TABLE)
+    names = {"01": ["seed"], "04": [*TABLE, "epsilon"], "05": ["seed", "cache"],
+             "09": ["seed", "cache"], "10": ["seed"]}  # fmt: skip
+    names = names.get(stem[:2], TABLE)
     parameters = [f"{name}: {kinds.get(name, 'str = ' + repr(''))}  # {name}" for name in names]
     parameters = [p.replace("dataset: str = ''", "dataset: str = 'scenes'") for p in parameters]
     first = nbformat.v4.new_code_cell("\n".join([*parameters, "output: str = 'x'  # folder"]))

@@ -20,6 +20,24 @@ SMALL = {
     "02_layer_ablation": TABLE,
     "03_relu_ablation": TABLE,
     "04_part_of_speech": TABLE,
+    "05_misalignment_benchmarks": {"n_pairs": 60, "foils": "noun", "cache": "tables"},
+    "06_composition_deficiency": {"n_pairs": 120, "methods": "attention gradcam gradient"},
+    "07_compositional_benchmarks": {
+        "benchmarks": "aro-relation sugarcrepe winoground coco-retrieval sts-b",
+        "n": 70,
+        "cache": "tables",
+    },
+    "09_grounding_metrics": {
+        "methods": "gae_image gradcam rollout",
+        "n_pictures": 12,
+        "cache": "tables",
+    },
+    "10_heatmap_methods": {
+        "methods": "gae_image rollout",
+        "word_methods": "gae",
+        "n_pairs": 10,
+        "n_checked": 4,
+    },
 }
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -99,6 +117,65 @@ def test_part_of_speech_tells_false_nouns_from_true_ones(results):
     nouns = next(row for row in found["separation"] if row["pos"] == "NOUN")
     assert nouns["low"] > 0.5 and nouns["n"] >= 30
     assert found["agreement"][0]["pos"] == "all words" and found["agreement"][0]["low"] > 0.9
+
+
+@pytest.mark.slow
+def test_benchmarks_find_false_objects_and_keep_the_promised_false_alarms(results):
+    found = results("05_misalignment_benchmarks")["results"]
+    rows = {(row["benchmark"], row["measure"], row["scorer"]): row
+            for row in found["results"] if row["group"] == "all"}  # fmt: skip
+    for name in ("FOIL", "nocaps-FOIL"):
+        floors = [rows[name, "LA", floor] for floor in ("random word", "most frequent word")]
+        assert rows[name, "LA", "attribution"]["low"] > max(floor["high"] for floor in floors)
+    calibrated = [row for row in found["false_alarms"] if row["rule"] == "conformal"]
+    assert len(calibrated) == 4
+    for row in calibrated:
+        assert row["false_alarms"] < row["rate"] + 4 * row["standard_error"] + 0.01
+
+
+@pytest.mark.slow
+def test_grounding_finds_boxes_more_often_than_maps_that_know_no_picture(results):
+    found = results("09_grounding_metrics")["results"]
+    low = {(row["method"], row["metric"], row["baseline"]): row["low"]
+           for row in found["against_baselines"]}  # fmt: skip
+    assert low["gae_image", "pg_hit", "centre point"] > 0
+    assert all(low["gae_image", metric, "uniform map"] > 0 for metric in ("pg_hit", "io_ratio"))
+    stated = [row["value"] for row in found["uncertainty"] if row["measure"] == "uncertain"]
+    assert len(set(stated)) <= 3  # one value a method, whatever tau and delta
+
+
+@pytest.mark.slow
+def test_heat_maps_beat_a_random_order_and_rollout_ignores_the_head(results):
+    found = results("10_heatmap_methods")["results"]
+    gains = {(row["method"], row["kind"]): row["gain_low"] for row in found["pictures"]}
+    assert gains["gae_image", "deletion"] > 0 and gains["gae_image", "insertion"] > 0
+    kept = {(row["method"], row["depth"]): row["value"] for row in found["sanity"]}
+    assert kept["rollout", "head"] == 1 > kept["gae_image", "head"]
+    assert found["findings"][-1].endswith("The given model is unchanged.")
+
+
+@pytest.mark.slow
+def test_composition_deficiency_holds_for_the_model_and_not_for_random_weights(results):
+    record = results("06_composition_deficiency")
+    found = record["results"]
+    assert len(found["gaps"]) == 9 and all(row["deficient"] for row in found["gaps"])
+    assert not any(row["deficient"] for row in found["untrained_gaps"])
+    assert all(row["low"] > 0.9 for row in found["agreement"] if row["role"] == "all roles")
+    near = {row["role"]: row for row in found["ingredients"] if row["measure"] == "difference"}
+    assert near["object"]["low"] > near["relation"]["high"]
+    assert found["curve"][0]["n"] == 100 and record["data"]["foils"] == 120
+
+
+@pytest.mark.slow
+def test_compositional_benchmarks_find_attributes_and_not_exchanged_nouns(results):
+    rows = results("07_compositional_benchmarks")["results"]["table"]
+    own = {(row["name"], row["measure"]): row for row in rows}
+    assert own["sugarcrepe", "attribute accuracy"]["low"] > 50
+    swapped = own["aro-relation", "relation accuracy"]
+    assert swapped["low"] < 50 < swapped["high"] and swapped["published"] == 58.7
+    assert swapped["random_low"] < 50 < swapped["random_high"]
+    recall = own["coco-retrieval", "T2I R@1"]
+    assert recall["low"] > 10 * recall["chance"] > recall["random"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
