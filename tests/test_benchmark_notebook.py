@@ -280,6 +280,7 @@ def test_too_few_captions_to_calibrate_with_flag_nothing_and_are_drawn():
     words, pairs = many(20)
     table, (curve, marks) = alarm_table(words, pairs), sweep(words, pairs)
     strict = table[table["rate"] == 0.01].iloc[0]
+    assert "too few captions" in findings.plain(strict["epsilon"])
     assert strict["epsilon"] == -np.inf and strict["false_alarms"] == 0 == strict["found"]
     figure = benchmark_panels.epsilon_panels(curve, marks, table, findings.headline_epsilon(table))
     assert len(figure.axes[0].texts) == marks["precision"][2:].notna().sum() < 4
@@ -378,12 +379,15 @@ def test_more_is_said_only_where_intervals_allow_it():
     assert findings.headline_groups(found).endswith("part on nocaps-FOIL")
     assert "highest on near, 0.50 [0.45, 0.55]" in findings.finding_groups(found)
     assert "overlap" in findings.finding_ranking(found)
+    few = {"nocaps-foil": found["nocaps-foil"]}
+    few["nocaps-foil"].results["n"] = 9
+    assert findings.headline_groups(few) == ""  # nothing is said of groups of nine
 
 
 def test_flagging_every_word_is_named_as_the_trick_it_is():
     blamed, beaten = findings.finding_words(found_frames()).split("\n")
-    assert "recall 1" in blamed and blamed.endswith("its interval lies clear below that.")
-    assert "gives 0.20" in beaten and beaten.endswith("its interval lies clear above that.")
+    assert "recall 1" in blamed and blamed.endswith("its interval lies clear below flagging all.")
+    assert "gives 0.20" in beaten and beaten.endswith("its interval lies clear above flagging all.")
 
 
 def test_sentences_say_so_when_there_is_nothing_to_say():

@@ -51,6 +51,8 @@ def test_dependencies_follow_imports_and_stop_there():
     assert {"ablations.py", "ablation_plots.py", "engine.py", "vocabulary.py", "models.py"} <= names
     assert not names & {"cli.py", "score.py", "pretrain.py", "explorer_widget.py", "display.py"}
     table = {path.name for path in library_files(PACKAGE / "shared_table.py")}
+    loaders = library_files(ROOT / "notebooks" / "05_misalignment_benchmarks.ipynb")
+    assert {"hat.py", "exports_feedback.py"} <= {path.name for path in loaders}
     assert "ablations.py" in table and not table & {"plots.py", "ablation_plots.py"}
 
 
@@ -72,7 +74,8 @@ IMPORTED = {"01": "display", "02": "ablation_plots", "03": "ablation_plots", "04
 def write_notebook(folder: Path, stem: str, suffixes: list[str]) -> None:
     kinds = {"n_pairs": "int = 8", "seed": "int = 0", "epsilon": "float = 0.5"}
     names = {"01": ["seed"], "04": [*TABLE, "epsilon"], "05": ["seed", "cache"],
-             "09": ["seed", "cache"], "10": ["seed"]}  # fmt: skip
+             "06": ["seed"], "07": ["seed"], "08": ["seed", "cache"], "09": ["seed", "cache"],
+             "10": ["seed"]}  # fmt: skip
     names = names.get(stem[:2], TABLE)
     parameters = [f"{name}: {kinds.get(name, 'str = ' + repr(''))}  # {name}" for name in names]
     parameters = [p.replace("dataset: str = ''", "dataset: str = 'scenes'") for p in parameters]

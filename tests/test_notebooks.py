@@ -27,6 +27,14 @@ SMALL = {
         "n": 70,
         "cache": "tables",
     },
+    "08_composition_finetuning": {
+        "n_pairs": 60,
+        "steps": 4,
+        "batch": 8,
+        "n_test": 8,
+        "hard_negatives": False,
+        "cache": "tuned",
+    },
     "09_grounding_metrics": {
         "methods": "gae_image gradcam rollout",
         "n_pictures": 12,
@@ -159,7 +167,8 @@ def test_composition_deficiency_holds_for_the_model_and_not_for_random_weights(r
     record = results("06_composition_deficiency")
     found = record["results"]
     assert len(found["gaps"]) == 9 and all(row["deficient"] for row in found["gaps"])
-    assert not any(row["deficient"] for row in found["untrained_gaps"])
+    untrained = [row for row in found["untrained_gaps"] if row["role"] == "composition"]
+    assert len(untrained) == 3 and not any(row["deficient"] for row in untrained)
     assert all(row["low"] > 0.9 for row in found["agreement"] if row["role"] == "all roles")
     near = {row["role"]: row for row in found["ingredients"] if row["measure"] == "difference"}
     assert near["object"]["low"] > near["relation"]["high"]
@@ -176,6 +185,17 @@ def test_compositional_benchmarks_find_attributes_and_not_exchanged_nouns(result
     assert swapped["random_low"] < 50 < swapped["random_high"]
     recall = own["coco-retrieval", "T2I R@1"]
     assert recall["low"] > 10 * recall["chance"] > recall["random"]
+
+
+@pytest.mark.slow
+def test_finetuning_measures_every_variant_and_sets_its_weights(results):
+    found = results("08_composition_finetuning")["results"]
+    variants = {row["variant"] for row in found["table"]}
+    assert {"CLIP", "CLIP-FT", "only L_attr"} < variants and len(variants) == 7
+    weights = {row["variant"]: row["lam"] for row in found["weights"]}
+    assert min(weights.values()) > 0 and weights["CAE attention"] != weights["CAE gradcam"]
+    lead = {row["measure"]: row for row in found["table"] if row["variant"] == "CLIP"}
+    assert lead["a_obj attention"]["low"] > lead["a_comp attention"]["high"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

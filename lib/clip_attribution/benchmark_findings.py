@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from .ablation_findings import estimate, listed, versus
+from .ablation_findings import FEW, estimate, listed, versus
 from .benchmark_cases import SPLITS
 from .benchmark_tables import TITLES, Measured, whole
 from .protocol_rows import FREQUENT, METHOD
@@ -68,7 +68,8 @@ def finding_words(found: dict[str, Measured]) -> str:
         if own:
             lines.append(f"{TITLES[name]}: F1 {estimate(own)}; as many words picked blindly give "
                          f"{own['chance']:.2f}; flagging every word, with recall 1 and no insight, "
-                         f"gives {every['value']:.2f}; {versus(own, every, 'that')}.")  # fmt: skip
+                         f"gives {every['value']:.2f}; "
+                         f"{versus(own, every, 'flagging all')}.")  # fmt: skip
     return "\n".join(lines) or "None of these benchmarks marks words."
 
 
@@ -84,9 +85,12 @@ def headline_groups(found: dict[str, Measured]) -> str:
 
 
 def group_ends(results):
-    """The rows of the groups with the highest and the lowest LA or F1; None without two groups."""
+    """The rows of the groups with the highest and the lowest LA or F1; None without two groups.
+
+    Groups with fewer than FEW units are left out.
+    """
     own = results[results["group"].ne("all") & results["scorer"].eq(METHOD)]
-    own = own[own["measure"].isin(["LA", "F1"]) & own["value"].notna()]
+    own = own[own["measure"].isin(["LA", "F1"]) & own["value"].notna() & own["n"].ge(FEW)]
     if len(own) < 2:
         return None
     return own.loc[own["value"].idxmax()], own.loc[own["value"].idxmin()]
@@ -111,8 +115,8 @@ def finding_examples(table) -> str:
     table: `agreement`.
     """
     n, (both, alone), (other, neither) = table.to_numpy().sum(), *table.to_numpy().tolist()
-    return (f"Of {n} foils, the attribution locates the false word and CLIPScore is lower than for "
-            f"the true caption in {both}; CLIPScore alone is right in {other}, the attribution "
+    return (f"Of {n} foils, the attribution locates the false word and CLIPScore is below its "
+            f"rival's in {both}; CLIPScore alone is right in {other}, the attribution "
             f"alone in {alone}, neither in {neither}.")  # fmt: skip
 
 
@@ -132,7 +136,9 @@ def headline_epsilon(alarms) -> str:
 
 
 def plain(epsilon: float) -> str:
-    """A threshold with two digits and without an exponent: "−0.00005"."""
+    """A threshold with two digits and without an exponent: "−0.00005"; −inf flags nothing."""
+    if np.isinf(epsilon):
+        return "−∞: too few captions"
     text = np.format_float_positional(float(f"{epsilon:.2g}"), trim="-")
     return text.replace("-", "−")
 

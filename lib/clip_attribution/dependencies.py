@@ -39,6 +39,8 @@ def imported(source: Path) -> set[Path]:
             base = base_of(node, source)
             if base is not None:
                 files |= {file for alias in node.names for file in chain([*base, alias.name])}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+            files |= set(source.parent.rglob("*.py"))  # loaders are found by name: any of them
     return files
 
 

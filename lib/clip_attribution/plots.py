@@ -5,6 +5,7 @@ Every function draws `data` on `ax` (a new figure where `ax` is None) and return
 """
 
 import textwrap
+from functools import lru_cache
 
 import numpy as np
 import seaborn as sns
@@ -108,6 +109,7 @@ def caption_panel(data, ax=None, limit: float | None = None):
     return ax.figure
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: float) -> float:
     """Width of a line of plain text in points."""
     with rc_context({"text.parse_math": False}):

@@ -1,0 +1,113 @@
+"""Figures of the fine-tuning notebook, from `training.comparison` alone; one column wide.
+
+Bars are 95 % intervals over pairs or scenes. Call `plots.use_style` once before.
+"""
+
+import numpy as np
+import seaborn as sns
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from .ablation_plots import BLUE, ORANGE, legend_above
+from .plots import GREY, INK, SMALL, new_figure
+
+SERIES = {False: ("without hard negatives", BLUE, "o"), True: ("with hard negatives", ORANGE, "s")}
+CHANCE = {"relation accuracy": 50, "attribute accuracy": 50}
+ROLES = {"a_obj": ("objects", BLUE, "o"), "a_comp": ("relations and attributes", ORANGE, "s")}
+
+
+def outcome_dots(data, measures=("relation accuracy", "attribute accuracy", "T2I R@1")):
+    """What each variant scores after tuning, one panel a measure; data: `averaged`."""
+    variants = list(dict.fromkeys(data["variant"]))
+    figure = new_figure(0.95 + 0.3 * len(variants))
+    for ax, measure in zip(figure.subplots(1, len(measures), sharey=True), measures, strict=True):
+        own = data[data["measure"] == measure]
+        for hard, (_, colour, marker) in SERIES.items():
+            rows = own[own["hard_negatives"] == hard]
+            interval_dots(ax, rows, variants, 0.14 if hard else -0.14, colour, marker)
+        before = own[own["variant"] == "CLIP"]["value"]
+        if len(before):
+            ax.axvline(before.iloc[0], color=INK, linewidth=0.6, linestyle="--")
+        if measure in CHANCE:
+            ax.axvline(CHANCE[measure], color=GREY, linewidth=0.8, linestyle=":")
+        finish(ax, variants)
+        ax.set(title=measure.replace(" ", "\n", 1), xlabel="percent")
+    handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
+               for label, c, m in SERIES.values()]  # fmt: skip
+    legend_above(figure, *handles, *reference_lines())
+    return figure
+
+
+def reference_lines() -> list:
+    """Legend entries of the two reference lines."""
+    styles = (("--", INK, "before tuning"), (":", GREY, "chance"))
+    return [Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=label)
+            for style, colour, label in styles]  # fmt: skip
+
+
+def interval_dots(ax, data, variants: list[str], shift: float, colour, marker) -> None:
+    """One dot with its interval a row, moved down by `shift` of a row."""
+    y = [variants.index(name) + shift for name in data["variant"]]
+    around = np.abs(data[["low", "high"]].to_numpy().T - data["value"].to_numpy())
+    ax.errorbar(data["value"], y, xerr=around, fmt=marker, color=colour, markersize=3,
+                linewidth=1, capsize=1.5, capthick=0.8)  # fmt: skip
+
+
+def finish(ax, variants: list[str]) -> None:
+    """Rows from the top, few ticks."""
+    ax.set_yticks(range(len(variants)), variants)
+    ax.set_ylim(len(variants) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(labelsize=SMALL)
+    sns.despine(ax=ax, left=True)
+
+
+def deficiency_dots(data):
+    """a_obj and a_comp by each attribution, after each tuning without hard negatives.
+
+    data: `averaged`. One panel an attribution, on its own scale.
+    """
+    methods = [m.removeprefix("a_obj ") for m in dict.fromkeys(data["measure"])
+               if m.startswith("a_obj ")]  # fmt: skip
+    own = data[~data["hard_negatives"]]
+    variants = list(dict.fromkeys(own["variant"]))
+    rows = -(-len(methods) // 2)
+    figure = new_figure(0.5 + rows * (0.55 + 0.16 * len(variants)))
+    panels = figure.subplots(rows, 2, sharey=True, squeeze=False).ravel()
+    for ax, method in zip(panels, methods, strict=False):
+        for name, (_, colour, marker) in ROLES.items():
+            part = own[own["measure"] == f"{name} {method}"]
+            shift = 0.12 if name == "a_comp" else -0.12
+            interval_dots(ax, part, variants, shift, colour, marker)
+        finish(ax, variants)
+        ax.set_title(f"by {method}")
+    for ax in panels[len(methods) :]:
+        ax.set_axis_off()
+    figure.supxlabel("mean attribution of a token")
+    handles = [Line2D([], [], color=c, marker=m, markersize=3, linestyle="", label=label)
+               for label, c, m in ROLES.values()]  # fmt: skip
+    legend_above(figure, *handles)
+    return figure
+
+
+def training_curves(logs):
+    """Both losses while training without hard negatives; logs: `comparison.logs`."""
+    own = logs[~logs["hard_negatives"]]
+    variants = list(dict.fromkeys(own["variant"]))
+    colours = dict(zip(variants, sns.color_palette("colorblind", len(variants)), strict=True))
+    figure = new_figure(2.5)
+    titles = {"itc": "contrastive loss", "lead": "a_obj − a_comp, share of its start"}
+    for ax, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for name in variants:
+            rows = own[(own["variant"] == name) & own[column].notna()]
+            if len(rows):
+                smooth = rows.groupby("step")[column].mean().rolling(5, 1).mean()
+                ax.plot(smooth, color=colours[name], linewidth=1)
+        ax.set(title=title, xlabel="step")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.tick_params(labelsize=SMALL)
+        sns.despine(ax=ax)
+    handles = [Line2D([], [], color=colours[name], label=name) for name in variants]
+    legend_above(figure, *handles)
+    return figure

@@ -1,0 +1,67 @@
+"""One process or several, started by torchrun: the few calls that training needs.
+
+    torchrun --nproc-per-node 4 -m clip_attribution.training.finetune ...
+
+Every process takes its share of a batch and is given the features of the others, so that each sees
+the loss of the whole batch, in the graph of its own share. No gradient passes between processes
+until all are summed: a collective call in a backward pass would hang where a process has no use
+for it.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+
+from ..errors import UserError
+
+
+def start(device: torch.device) -> tuple[int, int]:
+    """Join the group that torchrun names; (rank, number of processes), (0, 1) without one."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # or objects of all ranks travel through the first GPU
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def local_device(device: str) -> str:
+    """The device of this process: under torchrun, unless "cpu", the GPU of its own number."""
+    number = os.environ.get("LOCAL_RANK")
+    alone = number is None or device == "cpu" or not torch.cuda.is_available()
+    return device if alone else f"cuda:{number}"
+
+
+def stop() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def everyones(value, world: int) -> list:
+    """The value of every process in order of their ranks: something small that pickle takes."""
+    found = [value] * world
+    if world > 1:
+        dist.all_gather_object(found, value)
+    return found
+
+
+def agree(value, world: int) -> None:
+    """Raise UserError, on all processes, unless all have the same value."""
+    if any(other != value for other in everyones(value, world)):
+        raise UserError("the processes do not read the same pairs or the same output folder: both "
+                        "must lie on a disk that all of them see")  # fmt: skip
+
+
+def sum_gradients(parameters, world: int) -> None:
+    """Sum the gradients of all processes; a parameter without one counts as zero."""
+    if world == 1:
+        return
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
