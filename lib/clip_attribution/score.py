@@ -194,7 +194,6 @@ def with_references(clip, scored, chunk, options):
         captions,
         [own if use else None for use, own in given],
         options["template"],
-        options["batch_size"],
     )
     score = ref_clip_score(scored["cosine"].to_numpy(), cosines)
     kept = [own if use else None for use, own in zip(usable, cosines, strict=True)]

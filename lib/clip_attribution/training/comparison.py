@@ -1,6 +1,6 @@
 """CAE's comparison: the same model tuned in several ways, with the same pairs and steps, measured.
 
-    runs = compare(clip, n_pairs=1000, steps=60, batch=32, cache="runs/cae")
+    runs = compare(clip, n_pairs=1280, steps=40, batch=32, cache="runs/cae")
     table = evaluate_runs(clip, runs)
 
 Variants (Li et al., EMNLP 2024, Tables 1, 2 and 5): CLIP as it is; CLIP-FT, tuned by the
@@ -58,7 +58,7 @@ class TunedRun(NamedTuple):
 
 
 def compare(
-    clip: Clip, *, cache, n_pairs=2000, steps=60, batch=32, lr=2e-4, warmup=6, k=1,
+    clip: Clip, *, cache, n_pairs=1280, steps=40, batch=32, lr=3e-4, warmup=4, k=1,
     calibration=4, seeds=(0,), hard_negatives=(False, True), variants=tuple(VARIANTS), pairs=None,
     image_root=None, progress=False, **options,
 ) -> list[TunedRun]:  # fmt: skip
@@ -102,7 +102,7 @@ def load_run(clip: Clip, run: TunedRun) -> Clip:
 
 def evaluate_runs(
     clip: Clip, runs: list[TunedRun], *, n: int = 100, n_scenes: int = 256, n_attributed: int = 128,
-    seed: int = 1, foils=FOILS, methods=TRAINABLE, k: int = 2, progress: bool = False,
+    seed: int = 1, foils=FOILS, methods=TRAINABLE, k: int = 1, progress: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Measure every run on the same scenes: variant, hard_negatives, seed, measure, value, low,
     high, n, with 95 % bootstrap intervals over pairs or scenes.
