@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .errors import UserError
 from .grounding_maps import as_batch, check_boxes, check_size, map_fault
 
-CHUNK = 2**17  # pixels a thread works on at once: an array of 1 MiB stays in its cache
+CHUNK = 2**19  # pixels a thread works on at once: less, and the threads wait for each other
 
 
 def over_chunks(maps, boxes, sizes, action, threads=None) -> tuple[dict[str, np.ndarray], list]:
@@ -31,7 +32,8 @@ def over_chunks(maps, boxes, sizes, action, threads=None) -> tuple[dict[str, np.
         return action(maps[rows], [checked[row][1] for row in rows], size)
 
     found = {}
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    # BLAS with threads of its own would fight with ours for the cores
+    with threadpool_limits(1), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for (_, rows), part in zip(jobs, pool.map(run, jobs), strict=True):
             for name, values in part.items():
                 whole = found.setdefault(name, np.full((len(maps), *values.shape[1:]), np.nan))
