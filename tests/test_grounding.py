@@ -447,13 +447,13 @@ def test_every_measure_is_bounded(instance, form):
 
 def test_a_batch_equals_singles_over_chunks_threads_and_sizes():
     rng = np.random.default_rng(13)
-    maps = rng.random((30, 7, 7)).astype(np.float32)
-    sizes = [[(200, 300), (31, 17), (120, 90)][i % 3] for i in range(30)]
+    maps = rng.random((60, 7, 7)).astype(np.float32)
+    sizes = [[(200, 300), (31, 17), (120, 90)][i % 3] for i in range(60)]
     boxes = [random_boxes(rng, size) for size in sizes]
-    assert 10 * 200 * 300 > 2 * CHUNK  # the largest size takes several chunks
+    assert 20 * 200 * 300 > 2 * CHUNK  # the largest size takes several chunks
     whole = grounding_metrics(maps, boxes, sizes, threads=3)
     singles = [
-        grounding_metrics(maps[i : i + 1], [boxes[i]], sizes[i], threads=1) for i in range(30)
+        grounding_metrics(maps[i : i + 1], [boxes[i]], sizes[i], threads=1) for i in range(60)
     ]
     pd.testing.assert_frame_equal(whole, pd.concat(singles, ignore_index=True), rtol=1e-12)
 
