@@ -51,17 +51,17 @@ class Measured(NamedTuple):
     embedded: bool  # whether the files are an export of the embedded world
 
 
-def chosen(benchmarks: str) -> list[str]:
-    """The named benchmarks, "all" or names with spaces between, in the order of `NAMES`.
+def chosen(benchmarks: str, known=NAMES) -> list[str]:
+    """The named benchmarks, "all" or names with spaces between, in the order of `known`.
 
     Raises UserError on an unknown name, and on none.
     """
-    names = list(NAMES) if benchmarks.strip() == "all" else benchmarks.split()
-    unknown = [name for name in names if name not in NAMES]
+    names = list(known) if benchmarks.strip() == "all" else benchmarks.split()
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         what = f"unknown benchmark {unknown[0]!r}" if unknown else "no benchmark named"
-        raise UserError(f"{what}: say all, or some of {', '.join(NAMES)}")
-    return [name for name in NAMES if name in names]
+        raise UserError(f"{what}: say all, or some of {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
 def chosen_foils(foils: str, files: str = "") -> list[str] | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from .benchmark_tables import chosen as chosen_of
 from .benchmark_tables import exported, find_place
 from .composition_scores import RETRIEVAL, measure
 from .datasets import BENCHMARKS, COMPOSITION, load_benchmark
@@ -60,16 +61,8 @@ class Result(NamedTuple):
 
 
 def chosen(benchmarks: str) -> list[str]:
-    """The named benchmarks, "all" or names with spaces between, in the order of NAMES.
-
-    Raises UserError on an unknown name, and on none.
-    """
-    names = list(NAMES) if benchmarks.strip() == "all" else benchmarks.split()
-    unknown = [name for name in names if name not in NAMES]
-    if unknown or not names:
-        what = f"unknown benchmark {unknown[0]!r}" if unknown else "no benchmark named"
-        raise UserError(f"{what}: say all, or some of {', '.join(NAMES)}")
-    return [name for name in NAMES if name in names]
+    """The named composition benchmarks; see `benchmark_tables.chosen`, errors included."""
+    return chosen_of(benchmarks, NAMES)
 
 
 def composition_results(
