@@ -8,8 +8,13 @@ import torch
 from clip_attribution.datasets.scenes import scene_pairs
 from clip_attribution.errors import UserError
 from clip_attribution.images import open_image
-from clip_attribution.training import comparison
-from clip_attribution.training.comparison import VARIANTS, compare, evaluate_runs, load_run
+from clip_attribution.training.comparison import (
+    VARIANTS,
+    compare,
+    evaluate_runs,
+    load_run,
+    of_share,
+)
 from clip_attribution.training.finetune import Run
 
 OPTIONS = {"n_pairs": 12, "steps": 2, "batch": 6, "warmup": 1, "calibration": 1, "k": 1, "lam": 1.0}
@@ -57,7 +62,8 @@ def test_a_second_call_reads_everything_back_and_other_options_train_anew(
     assert [run[:3] for run in again] == [run[:3] for run in runs]
     for one, other in zip(runs, again, strict=True):
         assert one.weights == other.weights and one.log.equals(other.log)
-    changed = {"n_pairs": 14, "variants": ("CLIP-FT",), "hard_negatives": (False,), "seeds": (0, 1)}
+    alone = {"CLIP-FT": VARIANTS["CLIP-FT"]}
+    changed = {"n_pairs": 14, "variants": alone, "hard_negatives": (False,), "seeds": (0, 1)}
     more = compare(clip, cache=cache, **OPTIONS | changed)
     assert [run.seed for run in more] == [0, 1] and more[0].weights != runs[1].weights
 
@@ -99,7 +105,27 @@ def test_a_tuned_model_has_other_attributions_and_all_measures(table):
     )
 
 
-def test_an_unknown_variant_is_refused(clip, cache):
-    with pytest.raises(UserError, match="unknown variant 'CAE'"):
-        compare(clip, cache=cache, variants=("CAE",))
-    assert comparison.UNTUNED in VARIANTS
+def test_a_change_is_that_of_the_same_pairs_since_before_tuning(clip, runs, table):
+    untuned = table[table["variant"] == "CLIP"]
+    assert (untuned[["change", "change_low", "change_high"]] == 0).all(axis=None)
+    alone = evaluate_runs(clip, runs[-1:], n=6, n_scenes=20, foils=FOILS, k=1)
+    before, after = (table[table["variant"] == name].set_index("measure")
+                     for name in ("CLIP", "only L_attr"))  # fmt: skip
+    both = after["value"] - before["value"]
+    np.testing.assert_allclose(alone.set_index("measure")["change"], both, atol=1e-9)
+    assert (alone["change_low"] <= alone["change"] + 1e-9).all()
+    assert (alone["change"] <= alone["change_high"] + 1e-9).all()
+
+
+def test_shares_are_variants_that_start_at_the_contrastive_loss_alone(clip, cache):
+    options = {name: OPTIONS[name] for name in OPTIONS if name != "lam"}
+    variants, given = of_share((0, 0.1, 10)), {"seeds": (0,), "hard_negatives": (False,)}
+    found = compare(clip, cache=cache, variants=variants, **options, **given)
+    small, large = (run.log["lam"].iloc[0] for run in found[1:])
+    assert list(variants) == ["0", "0.1", "10"] and variants["0"] is VARIANTS["CLIP-FT"]
+    assert large == pytest.approx(100 * small)
+
+
+def test_an_unusable_option_of_a_variant_is_refused(clip, cache):
+    with pytest.raises(UserError, match="unknown option 'metod'"):
+        compare(clip, cache=cache, variants={"CAE": {"metod": "attention"}}, **OPTIONS)

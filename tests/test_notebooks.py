@@ -11,7 +11,7 @@ import pytest
 from clip_attribution import notebooks
 from clip_attribution.errors import UserError
 from clip_attribution.notebooks import check, find_notebooks, main, require, run_notebook
-from clip_attribution.parameters import check_values, declared, from_text
+from clip_attribution.parameters import check_values, declared, from_text, number_list
 
 # Parameters that make a notebook fast; each is checked against what the notebook declares.
 TABLE = {"n_pairs": 240, "cache": "tables"}
@@ -33,6 +33,7 @@ SMALL = {
         "batch": 8,
         "n_test": 8,
         "hard_negatives": False,
+        "shares": "0 10",
         "cache": "tuned",
     },
     "09_grounding_metrics": {
@@ -314,6 +315,14 @@ def test_values_of_the_command_line_take_the_type_of_the_default():
     assert from_text("3", 0) == 3 and from_text("-5e-5", 1.0) == -5e-5
     assert from_text("true", False) is True and from_text("03", "") == "03"
     assert from_text("[1, 2]", [0]) == [1, 2] and from_text("x", 1) == "x"
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1,2", "0 nan", "inf"])
+def test_a_list_of_numbers_is_read_or_refused_in_one_line(text):
+    assert number_list("seeds", "0 1 2", int) == [0, 1, 2]
+    assert number_list("shares", " 0.1 10 ", float) == [0.1, 10.0]
+    with pytest.raises(UserError, match="^parameter shares must be float numbers .*not"):
+        number_list("shares", text, float)
 
 
 def test_check_returns_what_it_allows():

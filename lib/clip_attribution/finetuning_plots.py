@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .ablation_plots import BLUE, ORANGE, legend_above
+from .finetuning_tables import is_clear
 from .plots import GREY, INK, SMALL, new_figure
 
 SERIES = {False: ("without hard negatives", BLUE, "o"), True: ("with hard negatives", ORANGE, "s")}
@@ -17,14 +18,19 @@ ROLES = {"a_obj": ("objects", BLUE, "o"), "a_comp": ("relations and attributes",
 
 
 def outcome_dots(data, measures=("relation accuracy", "attribute accuracy", "T2I R@1")):
-    """What each variant scores after tuning, one panel a measure; data: `averaged`."""
+    """What each variant scores after tuning, one panel a measure; data: `averaged`.
+
+    Filled: the interval of the paired change since before tuning leaves out 0.
+    """
     variants = list(dict.fromkeys(data["variant"]))
     figure = new_figure(0.95 + 0.3 * len(variants))
     for ax, measure in zip(figure.subplots(1, len(measures), sharey=True), measures, strict=True):
         own = data[data["measure"] == measure]
         for hard, (_, colour, marker) in SERIES.items():
             rows = own[own["hard_negatives"] == hard]
-            interval_dots(ax, rows, variants, 0.14 if hard else -0.14, colour, marker)
+            for kind, part in rows.groupby(is_clear(rows) | (rows["variant"] == "CLIP")):
+                shift, face = 0.14 if hard else -0.14, colour if kind else "white"
+                interval_dots(ax, part, variants, shift, colour, marker, face)
         before = own[own["variant"] == "CLIP"]["value"]
         if len(before):
             ax.axvline(before.iloc[0], color=INK, linewidth=0.6, linestyle="--")
@@ -45,12 +51,12 @@ def reference_lines() -> list:
             for style, colour, label in styles]  # fmt: skip
 
 
-def interval_dots(ax, data, variants: list[str], shift: float, colour, marker) -> None:
-    """One dot with its interval a row, moved down by `shift` of a row."""
+def interval_dots(ax, data, variants: list[str], shift: float, colour, marker, face=None) -> None:
+    """One dot with its interval a row, moved down by `shift` of a row; face: its filling."""
     y = [variants.index(name) + shift for name in data["variant"]]
     around = np.abs(data[["low", "high"]].to_numpy().T - data["value"].to_numpy())
     ax.errorbar(data["value"], y, xerr=around, fmt=marker, color=colour, markersize=3,
-                linewidth=1, capsize=1.5, capthick=0.8)  # fmt: skip
+                markerfacecolor=face or colour, linewidth=1, capsize=1.5, capthick=0.8)  # fmt: skip
 
 
 def finish(ax, variants: list[str]) -> None:
@@ -91,13 +97,45 @@ def deficiency_dots(data):
     return figure
 
 
+def strength_curves(data, method: str = "attention"):
+    """Attributions, accuracy and retrieval against the share of the attribution loss.
+
+    data: `averaged` of runs of `comparison.of_share`, and of CLIP, whose values are dashed.
+    """
+    shares = [name for name in dict.fromkeys(data["variant"]) if name != "CLIP"]
+    lines = {"mean attribution": {f"{name} {method}": (label, colour, marker)
+                                  for name, (label, colour, marker) in ROLES.items()},
+             "relation accuracy": {"relation accuracy": ("", INK, "o")},
+             "T2I R@1": {"T2I R@1": ("", INK, "o")}}  # fmt: skip
+    figure = new_figure(1.9)
+    for ax, (title, measures) in zip(figure.subplots(1, 3), lines.items(), strict=True):
+        for measure, (_, colour, marker) in measures.items():
+            own = data[data["measure"] == measure].set_index("variant")
+            ax.axhline(own["value"]["CLIP"], color=colour, linewidth=0.6, linestyle="--")
+            own = own.loc[shares]
+            around = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
+            ax.errorbar(range(len(shares)), own["value"], yerr=around, fmt=marker + "-",
+                        color=colour, markersize=3, linewidth=1, capsize=1.5)  # fmt: skip
+        ax.set_xticks(range(len(shares)), shares)
+        ax.set(title=title, xlim=(-0.4, len(shares) - 0.6),
+               ylabel="" if len(measures) > 1 else "percent")  # fmt: skip
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.tick_params(labelsize=SMALL)
+        sns.despine(ax=ax)
+    figure.axes[1].set_xlabel("first gradient of the attribution loss / the contrastive one's")
+    handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
+               for label, c, m in ROLES.values()]  # fmt: skip
+    legend_above(figure, *handles, reference_lines()[0])
+    return figure
+
+
 def training_curves(logs):
-    """Both losses while training without hard negatives; logs: `comparison.logs`."""
+    """Both losses while training without hard negatives; logs: `finetuning_tables.logs_of`."""
     own = logs[~logs["hard_negatives"]]
     variants = list(dict.fromkeys(own["variant"]))
     colours = dict(zip(variants, sns.color_palette("colorblind", len(variants)), strict=True))
     figure = new_figure(2.5)
-    titles = {"itc": "contrastive loss", "lead": "a_obj − a_comp, share of its start"}
+    titles = {"itc": "contrastive loss\n", "lead": "lead of the objects,\nas a share of its start"}
     for ax, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for name in variants:
             rows = own[(own["variant"] == name) & own[column].notna()]

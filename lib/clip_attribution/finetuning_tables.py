@@ -8,16 +8,17 @@ ABLATION = {"CLIP": "none", "only L_attr": "only attribution", "CLIP-FT": "only 
             "CAE attention": "both"}  # fmt: skip
 COLUMNS = ("relation accuracy", "attribute accuracy", "object accuracy", "I2T R@1", "T2I R@1")
 KEYS = ["variant", "hard_negatives", "measure"]
+CHANGE = ["change", "change_low", "change_high"]
 
 
 def averaged(table: pd.DataFrame) -> pd.DataFrame:
-    """The mean over seeds of value and interval ends, with `seeds` and `spread` (max - min).
+    """The mean over seeds of values, changes and interval ends, with `seeds` and `spread`.
 
     table: `comparison.evaluate_runs`. The interval is that of one model, over test pairs; spread
-    says how much the seed of the training matters.
+    (largest minus smallest value) says how much the seed of the training matters.
     """
     groups = table.groupby(KEYS, sort=False)
-    found = groups[["value", "low", "high", "n"]].mean()
+    found = groups[["value", "low", "high", "n", *CHANGE]].mean()
     found["spread"] = groups["value"].max() - groups["value"].min()
     return found.assign(seeds=groups.size()).reset_index()
 
@@ -73,22 +74,37 @@ def finding_deficiency(data: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def finding_strength(data: pd.DataFrame, method: str = "attention") -> str:
+    """What the strongest attribution loss does to lead, relations and retrieval; data: as in
+    `finetuning_plots.strength_curves`."""
+    share = max((v for v in dict.fromkeys(data["variant"]) if v != "CLIP"), key=float)
+    rows = data.set_index(["variant", "measure"])
+    lead = [rows["value"][v, f"a_obj {method}"] - rows["value"][v, f"a_comp {method}"]
+            for v in ("CLIP", share)]  # fmt: skip
+    said = ["{} {:+.1f} [{:+.1f}, {:+.1f}]".format(name, *rows.loc[(share, name), CHANGE])
+            for name in ("relation accuracy", "T2I R@1")]  # fmt: skip
+    return (f"With a share of {share} the lead goes from {lead[0]:.3f} to {lead[1]:.3f}; "
+            f"since before tuning: {listed(said)} points.")  # fmt: skip
+
+
+def is_clear(data: pd.DataFrame) -> pd.Series:
+    """Whether the interval of the change since before tuning leaves out 0."""
+    return (data["change_low"] > 0) | (data["change_high"] < 0)
+
+
 def finding_accuracy(data: pd.DataFrame, measure: str) -> str:
-    """Which variants' intervals part from the untuned model's, in one measure."""
+    """Which variants changed one measure, by the interval of their paired change."""
     rows = data[data["measure"] == measure]
     before = rows[rows["variant"] == "CLIP"].iloc[0]
-    better, worse, level = [], [], 0
-    for row in rows[rows["variant"] != "CLIP"].to_dict("records"):
-        name = row["variant"] + " with hard negatives" * row["hard_negatives"]
-        said = f"{name} ({row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}])"
-        if row["low"] > before["high"]:
-            better.append(said)
-        elif row["high"] < before["low"]:
-            worse.append(said)
-        else:
-            level += 1
+    tuned = rows[rows["variant"] != "CLIP"]
+    clear, parts = tuned[is_clear(tuned)], []
+    for word, own in (("Gained", clear[clear["change"] > 0]), ("Lost", clear[clear["change"] < 0])):
+        said = [row["variant"] + " with hard negatives" * row["hard_negatives"]
+                + " {:+.1f} [{:+.1f}, {:+.1f}]".format(*(row[name] for name in CHANGE))
+                for row in own.to_dict("records")]  # fmt: skip
+        parts += [f"{word}: {listed(said)}."] * bool(said)
     start = f"{measure} before tuning: {before['value']:.1f} [{before['low']:.1f}, " \
             f"{before['high']:.1f}]."  # fmt: skip
-    parts = [f"Clearly above it: {listed(better)}."] * bool(better)
-    parts += [f"Clearly below it: {listed(worse)}."] * bool(worse)
-    return " ".join([start, *parts, f"Intervals of {level} tuned models overlap with it."])
+    rest = len(tuned) - len(clear)
+    parts += [f"No clear change: {rest} of {len(tuned)} tuned models."] * bool(rest)
+    return " ".join([start, *parts])

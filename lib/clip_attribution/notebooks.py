@@ -1,4 +1,5 @@
-"""Run the notebooks without a screen; and `check`, `require` and `save`, which they call.
+"""Run the notebooks without a screen; and what they call: `check`, `number_list`,
+`require` and `save`.
 
     python -m clip_attribution.notebooks                            # all of them, into figures/
     python -m clip_attribution.notebooks --only 01 -p seed 3 -p method gae
@@ -21,11 +22,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .errors import UserError, one_line
-from .parameters import check, check_values, declared, from_text, require
+from .parameters import check, check_values, declared, from_text, number_list, require
 from .tables import atomic_path, write_json
 from .versions import package_version
 
-__all__ = ["check", "require", "save", "run_notebook"]
+__all__ = ["check", "number_list", "require", "save", "run_notebook"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 EXECUTED, TABLES = Path("runs", "notebooks"), Path("runs", "tables")

@@ -67,6 +67,17 @@ def check_values(notebook: Path, parameters: dict) -> dict:
     return parameters
 
 
+def number_list(name: str, text: str, kind: type) -> list:
+    """The numbers of a parameter such as "0 1 2" or "0.1 10": of `kind`, finite, at least 0."""
+    try:
+        found = [kind(part) for part in text.split()]
+    except ValueError:
+        found = []
+    require(bool(found) and all(0 <= value < float("inf") for value in found), f"parameter {name} "
+            f"must be {kind.__name__} numbers of at least 0 with blanks between, not {text!r}")
+    return found
+
+
 def from_text(text: str, like):
     """A value given on the command line, of the type of the literal `like`; else the text."""
     if isinstance(like, str):

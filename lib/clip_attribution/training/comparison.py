@@ -3,10 +3,10 @@
     runs = compare(clip, n_pairs=1280, steps=40, batch=32, cache="runs/cae")
     table = evaluate_runs(clip, runs)
 
-Variants (Li et al., EMNLP 2024, Tables 1, 2 and 5): CLIP as it is; CLIP-FT, tuned by the
+VARIANTS (Li et al., EMNLP 2024, Tables 1, 2 and 5): CLIP as it is; CLIP-FT, tuned by the
 contrastive loss alone; CAE with each of the four attributions; the attribution loss alone (of
-attention). All but the first and the last also with hard negatives. Training and test scenes
-differ.
+attention). All but the first and the last also with hard negatives. `of_share` makes others: CAE
+with more or less weight on the attribution loss. Training and test scenes differ.
 """
 
 from itertools import product
@@ -23,7 +23,6 @@ from ..attribution.features import encode_pixels
 from ..attribution.inputs import encode_distinct
 from ..composition import retrieval_ranks
 from ..datasets.scenes import scene_pairs
-from ..errors import UserError
 from ..metrics import mean_estimate
 from ..models import Clip, load_clip
 from .examples import Examples, Pictures, read_examples
@@ -45,6 +44,8 @@ FOILS = {
 }
 TRAINING_SEED = 1000  # of the scenes; evaluation has small ones
 BATCH = 64  # of the evaluation
+COLUMNS = ["variant", "hard_negatives", "seed", "measure", "value", "low", "high", "n",
+           "change", "change_low", "change_high"]  # fmt: skip
 
 
 class TunedRun(NamedTuple):
@@ -59,36 +60,43 @@ class TunedRun(NamedTuple):
 
 def compare(
     clip: Clip, *, cache, n_pairs=1280, steps=40, batch=32, lr=3e-4, warmup=4, k=1,
-    calibration=4, seeds=(0,), hard_negatives=(False, True), variants=tuple(VARIANTS), pairs=None,
+    calibration=4, seeds=(0,), hard_negatives=(False, True), variants=VARIANTS, pairs=None,
     image_root=None, progress=False, **options,
 ) -> list[TunedRun]:  # fmt: skip
     """Tune `clip` in all ways, each in a folder of its own under `cache`; a second call reads back.
 
-    pairs: the training table (default: n_pairs scenes). seeds decide order and draws. options: more
-    of `finetune`, the same for all variants. Raises UserError as `finetune` and `read_examples` do,
-    and for an unknown variant.
+    variants: {name: its own options of `finetune`, None for no tuning}. pairs: the training table
+    (default: n_pairs scenes). seeds decide order and draws. options: more of `finetune`, the same
+    for all variants. Raises UserError as `finetune` and `read_examples` do.
     """
-    unknown = [name for name in variants if name not in VARIANTS]
-    if unknown:
-        raise UserError(f"unknown variant {unknown[0]!r}: choose from {', '.join(VARIANTS)}")
     pairs = scene_pairs(n_pairs, TRAINING_SEED, None) if pairs is None else pairs
     examples, _ = read_examples(clip, pairs, image_root, progress=progress)
     common = {"steps": steps, "batch": batch, "lr": lr, "warmup": warmup, "k": k,
               "calibration": calibration, **options}  # fmt: skip
-    runs = [TunedRun(UNTUNED, False, 0, pd.DataFrame(), None)] * (UNTUNED in variants)
-    jobs = [job for job in product(variants, hard_negatives, seeds) if is_possible(*job[:2])]
+    runs = [TunedRun(name, False, 0, pd.DataFrame(), None)
+            for name, own in variants.items() if own is None]  # fmt: skip
+    jobs = [(name, hard, seed) for name, hard, seed in product(variants, hard_negatives, seeds)
+            if is_possible(variants[name], hard)]  # fmt: skip
     for variant, hard, seed in tqdm(jobs, "runs", disable=not progress):
-        own = {**common, **VARIANTS[variant], "hard_negatives": hard, "seed": seed}
-        key = run_key(clip, examples, check_options(own, clip, examples))
-        folder = Path(cache) / f"{variant.lower().replace(' ', '-')}-{key}"
+        own = {**common, **variants[variant], "hard_negatives": hard, "seed": seed}
+        cfg = check_options(own, clip, examples)
+        kind = cfg["method"] if cfg["objective"] == "cae" else cfg["objective"]
+        folder = Path(cache) / f"{kind}-{run_key(clip, examples, cfg)}"
         _, log = finetune(clip, examples, folder, save_every=steps, **own)
         runs.append(TunedRun(variant, hard, seed, log, folder / "model.safetensors"))
     return runs
 
 
-def is_possible(variant: str, hard_negatives: bool) -> bool:
+def of_share(shares, method: str = "attention") -> dict:
+    """Variants for `compare`: CAE's, where the attribution loss begins with each of these shares of
+    the contrastive gradient; 0 is CLIP-FT. Named by the share."""
+    return {f"{share:g}": {"method": method, "share": share} if share else VARIANTS["CLIP-FT"]
+            for share in shares}  # fmt: skip
+
+
+def is_possible(own: dict | None, hard_negatives: bool) -> bool:
     """CLIP as it is takes no training, the attribution loss alone no negatives."""
-    return variant != UNTUNED and not (variant == ALONE and hard_negatives)
+    return own is not None and not (hard_negatives and own.get("itc") == 0)
 
 
 def load_run(clip: Clip, run: TunedRun) -> Clip:
@@ -105,7 +113,10 @@ def evaluate_runs(
     seed: int = 1, foils=FOILS, methods=TRAINABLE, k: int = 1, progress: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Measure every run on the same scenes: variant, hard_negatives, seed, measure, value, low,
-    high, n, with 95 % bootstrap intervals over pairs or scenes.
+    high, n, change, change_low, change_high, with 95 % bootstrap intervals over pairs or scenes.
+
+    change is value minus that of `clip` itself, its interval that of the differences pair by pair:
+    far narrower than the distance of two intervals suggests, since all see the same pairs.
 
     Measures: "relation accuracy", "attribute accuracy", … and "TYPE accuracy" of each foil type (n
     pairs a type, percent, a tie is wrong); "I2T R@1", "I2T R@5", "T2I R@1", "T2I R@5" among
@@ -117,15 +128,21 @@ def evaluate_runs(
     examples, _ = read_examples(clip, scene_pairs(n_scenes, seed, None), progress=progress)
     refs = [ref for table in tables.values() for ref in table["image"]]
     pictures, rows = Pictures(clip, refs), []
-    for run in tqdm(runs, "evaluation", disable=not progress):
-        tuned = load_run(clip, run)
-        values = foil_values(tuned, tables, foils, pictures) | retrieval_values(tuned, examples)
+
+    def measured(model: Clip) -> dict:
+        values = foil_values(model, tables, foils, pictures) | retrieval_values(model, examples)
         for method in methods:
-            values |= attribution_values(tuned, examples, method, k, n_attributed)
+            values |= attribution_values(model, examples, method, k, n_attributed)
+        return values
+
+    before = measured(clip)
+    for run in tqdm(runs, "evaluation", disable=not progress):
+        found = before if run.weights is None else measured(load_run(clip, run))
         facts = (run.variant, run.hard_negatives, run.seed)
-        rows += [(*facts, name, *mean_estimate(found)) for name, found in values.items()]
-    names = ["variant", "hard_negatives", "seed", "measure", "value", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=names)
+        for name, values in found.items():
+            change = mean_estimate(values - before[name])
+            rows.append((*facts, name, *mean_estimate(values), *change[:3]))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def foil_values(clip, tables: dict, foils: dict, pictures: Pictures) -> dict:

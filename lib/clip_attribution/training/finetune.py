@@ -7,7 +7,8 @@
 Defaults are those of Li et al. (EMNLP 2024): 5 epochs, batch 256, learning rate 5e-7, cosine after
 50 warm-up steps, AdamW with weight decay 0.2. Their weight of the attribution loss is unpublished:
 without --lam it is set so that over the first 20 batches its gradient on the text tower is a tenth
-of the contrastive one. A stopped run goes on from its checkpoint when the same command is given.
+(--share) of the contrastive one. A stopped run goes on from its checkpoint when the same command is
+given.
 """
 
 import math
@@ -30,7 +31,6 @@ from .examples import Examples, negatives_of, read_examples
 from .finetune_options import PRECISIONS, build_parser, check_options
 from .objective import Weights, accumulate_gradients, make_part
 
-SHARE = 0.1  # of the contrastive gradient: what calibration gives the attribution loss
 MAX_LAM = 1e6  # beyond it the softmax of a saturated attribution has left nothing but rounding
 MAX_SCALE = math.log(100)  # CLIP's own limit of its logit scale
 
@@ -162,7 +162,7 @@ class Run:
             self.gradients(step, 0.0, 1.0)
             attr += text_norm(self.model)
         visual.requires_grad_(True)
-        lam = SHARE * self.cfg["itc"] * itc / attr if attr else math.inf
+        lam = self.cfg["share"] * self.cfg["itc"] * itc / attr if attr else math.inf
         if lam > MAX_LAM:
             raise UserError("the attribution loss has no gradient to speak of on the first batches "
                             f"(lam would be {lam:.1g}): give lam")  # fmt: skip

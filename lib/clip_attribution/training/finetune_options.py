@@ -14,7 +14,8 @@ from ..errors import UserError
 DEFAULTS = {
     "objective": "cae", "method": "attention", "lam": None, "itc": 1.0, "margin": 0.0, "k": 4,
     "hard_negatives": False, "epochs": 5, "batch": 256, "accumulate": 1, "lr": 5e-7, "warmup": 50,
-    "weight_decay": 0.2, "seed": 0, "precision": "fp32", "calibration": 20, "steps": None,
+    "weight_decay": 0.2, "seed": 0, "precision": "fp32", "calibration": 20, "share": 0.1,
+    "steps": None,
 }  # fmt: skip
 MEANING = {
     "objective": "contrastive, or cae: with the attribution loss beside it",
@@ -33,11 +34,12 @@ MEANING = {
     "seed": "order of the pairs, draws",
     "precision": "fp32, or amp: forward passes in bfloat16",
     "calibration": "batches that the weight of the attribution loss is calibrated on",
+    "share": "of the contrastive gradient, what calibration gives the attribution loss",
     "steps": "number of steps in place of epochs",
 }
 OBJECTIVES, PRECISIONS = ("contrastive", "cae"), {"fp32": None, "amp": torch.bfloat16}
 LEAST = {"batch": 1, "accumulate": 1, "epochs": 1, "k": 1, "calibration": 1, "warmup": 0, "seed": 0}
-NOT_NEGATIVE = ("itc", "lr", "weight_decay")
+NOT_NEGATIVE = ("itc", "lr", "weight_decay", "share")
 OPTIONAL = {"lam": float, "steps": int}  # None by default
 
 
