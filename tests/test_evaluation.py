@@ -175,3 +175,16 @@ def test_grounding_and_composition_are_evaluated_by_the_same_command(tmp_path, c
     results = pd.read_csv(tmp_path / "out-refcoco/results.csv")
     rows = results[(results["measure"] == "pg_hit") & (results["group"] == "all")]
     assert set(rows["scorer"]) == {"gae_image", "value_path", "centre point", "uniform map"}
+
+
+def test_aro_counts_small_groups_only_when_asked_to(tmp_path, capsys):
+    export("aro-attribute", tmp_path / "data", 40, 0, 64, None, False)
+    command = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(["evaluate", "aro-attribute", *command]) == 2
+    assert "no group has 25 cases: lower at_least" in capsys.readouterr().err
+    assert main(["evaluate", "aro-attribute", *command, "--at-least", "2"]) == 0
+    results = pd.read_csv(tmp_path / "out/results.csv")
+    assert (results["n"].iloc[1:] >= 2).all()
+    assert json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["at_least"] == 2
+    assert main(["evaluate", "sugarcrepe", *command, "--at-least", "2"]) == 2
+    assert "at_least is for aro-relation" in capsys.readouterr().err

@@ -54,6 +54,12 @@ def add_evaluate(commands):
         "--public", action="store_true", help="add the numbers as the public code computes them"
     )
     parser.add_argument(
+        "--at-least",
+        metavar="N",
+        type=positive,
+        help="ARO: leave out relations and attribute pairs with fewer cases (default: 25)",
+    )
+    parser.add_argument(
         "--chunk-rows", metavar="N", type=positive, default=512, help="as for score (%(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")

@@ -1,28 +1,25 @@
 """Scores of a model on decisions, retrieval and text similarity.
 
 What the composition benchmarks have in common: every distinct picture and every distinct text is
-encoded once, pixels live for one batch only, and a row that cannot be scored carries its reason.
-`composition_scores` makes the benchmarks' accuracies of the result.
+encoded once (`composition_features`; `keep` is its folder for what is finished), and a row that
+cannot be scored carries its reason. `composition_scores` makes the benchmarks' accuracies of the
+result.
 """
-
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
-from .attribution.features import encode_pixels
 from .composition_estimates import correlation_table, recall_table
-from .errors import ImageError, UserError
-from .images import open_image
+from .composition_features import encode_texts, encode_views
+from .errors import UserError
 
 CHUNK = 1024  # queries whose scores against everything are in memory at a time
 ROUNDING = 1e-6  # of a cosine in float32: what is nearer counts as equal
 
 
 def score_choices(
-    clip, frame, images=None, template="", batch_size=64, progress=False
+    clip, frame, images=None, template="", batch_size=64, progress=False, keep=None
 ) -> pd.DataFrame:
     """Score a choice frame (`datasets.choices`): does the model choose the right option?
 
@@ -38,8 +35,8 @@ def score_choices(
     rows = result.loc[good]
     views = [[_view(name, crop) for name in names]
              for names, crop in zip(rows["images"], rows["crop"], strict=True)]  # fmt: skip
-    pictures, reasons = encode_views(clip, _distinct(views), images, batch_size, progress)
-    texts = encode_texts(clip, _distinct(rows["captions"]), template, batch_size, progress)
+    pictures, reasons = encode_views(clip, _distinct(views), images, batch_size, progress, keep)
+    texts = encode_texts(clip, _distinct(rows["captions"]), template, batch_size, progress, keep)
     scores, errors = [], []
     for view, captions in zip(views, rows["captions"], strict=True):
         errors.append(next((reasons[v] for v in view if v in reasons), None))
@@ -75,8 +72,9 @@ def winoground_correct(scores) -> tuple[bool, bool]:
 
 
 def retrieval_scores(
-    clip, pairs, images=None, template="", batch_size=64, chunk=CHUNK, seed=0, progress=False
-):
+    clip, pairs, images=None, template="", batch_size=64, chunk=CHUNK, seed=0, progress=False,
+    keep=None,
+):  # fmt: skip
     """R@1 and R@5 in both directions, of a pairs frame with one row a caption.
 
     The gallery is what could be read: a picture that cannot takes its captions with it. A
@@ -88,11 +86,11 @@ def retrieval_scores(
     pairs = pairs.reset_index(drop=True)
     pairs["error"] = pairs["error"].astype(object).where(pairs["error"].notna(), None)
     views = [_view(name, None) for name in pairs["image"][pairs["error"].isna()]]
-    features, reasons = encode_views(clip, _distinct([views]), images, batch_size, progress)
+    features, reasons = encode_views(clip, _distinct([views]), images, batch_size, progress, keep)
     readable = pairs["error"].isna()
     pairs.loc[readable, "error"] = np.array([reasons.get(view) for view in views], object)
     good = pairs[pairs["error"].isna()]
-    texts = encode_texts(clip, _distinct([good["caption"]]), template, batch_size, progress)
+    texts = encode_texts(clip, _distinct([good["caption"]]), template, batch_size, progress, keep)
     owner, gallery = pd.factorize(good["image"])
     gallery = [features[_view(name, None)] for name in gallery]
     image = torch.stack(gallery) if gallery else torch.zeros(0, clip.embed_dim)
@@ -124,7 +122,7 @@ def retrieval_ranks(image, text, owner, chunk=CHUNK) -> tuple[np.ndarray, np.nda
     return torch.cat(of_text or empty).numpy(), torch.cat(of_image or empty).numpy()
 
 
-def sts_scores(clip, frame, batch_size=64, template="", seed=0, progress=False):
+def sts_scores(clip, frame, batch_size=64, template="", seed=0, progress=False, keep=None):
     """Spearman and Pearson correlation of the text tower's cosine with the graded similarity.
 
     frame: of `datasets.sts`. Returns (table, frame): the rows of
@@ -135,48 +133,11 @@ def sts_scores(clip, frame, batch_size=64, template="", seed=0, progress=False):
     frame = frame.reset_index(drop=True)
     good = frame[frame["error"].isna()]
     both = [list(good["sentence1"]), list(good["sentence2"])]
-    texts = encode_texts(clip, _distinct(both), template, batch_size, progress)
+    texts = encode_texts(clip, _distinct(both), template, batch_size, progress, keep)
     cosines = [float(texts[a] @ texts[b]) for a, b in zip(*both, strict=True)]
     cosine = pd.Series(cosines, good.index, dtype=float)
     table = correlation_table(cosine.to_numpy(), good["score"].to_numpy(float), seed)
     return table, frame.assign(cosine=cosine.reindex(frame.index))
-
-
-def encode_texts(clip, texts, template="", batch_size=64, progress=False) -> dict:
-    """Unit features {text: float32 [D]} of texts, on the CPU."""
-    found, texts = {}, list(texts)
-    starts = range(0, len(texts), batch_size)
-    for start in tqdm(starts, desc="captions", unit="batch", disable=not progress):
-        part = texts[start : start + batch_size]
-        features = clip.encode_texts([template + text for text in part]).cpu()
-        found |= dict(zip(part, features, strict=True))
-    return found
-
-
-def encode_views(clip, views, root=None, batch_size=64, progress=False) -> tuple[dict, dict]:
-    """Unit features {view: float32 [D]} of views (path, crop), and {view: reason} of the others."""
-    found, reasons, views = {}, {}, list(views)
-    starts = range(0, len(views), batch_size)
-    with ThreadPoolExecutor(2) as pool:
-        for start in tqdm(starts, desc="images", unit="batch", disable=not progress):
-            part = views[start : start + batch_size]
-            read = list(pool.map(lambda view: _pixels(clip, view, root), part))
-            good = {v: p for v, p in zip(part, read, strict=True) if not isinstance(p, str)}
-            reasons |= {v: p for v, p in zip(part, read, strict=True) if isinstance(p, str)}
-            if good:
-                found |= dict(zip(good, encode_pixels(clip, list(good.values())), strict=True))
-    return found, reasons
-
-
-def crop_image(image, crop):
-    """The part [x, y, w, h] of a picture; what reaches beyond its edge is black, as in ARO.
-
-    Raises ImageError when nothing of the picture is in it.
-    """
-    x, y, w, h = crop
-    if x >= image.width or y >= image.height or x + w <= 0 or y + h <= 0:
-        raise ImageError(f"the box {list(crop)} lies outside a picture of {image.size}")
-    return image.crop((x, y, x + w, y + h))
 
 
 def check(frame, columns, batch_size) -> None:
@@ -186,16 +147,6 @@ def check(frame, columns, batch_size) -> None:
         raise UserError(f"the frame has no column {missing[0]!r}: take one that a loader gave")
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, not {batch_size}")
-
-
-def _pixels(clip, view, root):
-    """Preprocessed pixels [3, s, s] of one view, or the reason why there are none."""
-    name, crop = view
-    try:
-        image = open_image(name, root)
-        return clip.preprocess(crop_image(image, crop) if crop else image)
-    except ImageError as error:
-        return str(error)
 
 
 def _view(name: str, crop) -> tuple:

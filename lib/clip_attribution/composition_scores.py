@@ -48,8 +48,8 @@ def summarise(scored: pd.DataFrame, benchmark: str, seed: int = 0, **options) ->
 def measure(clip, benchmark: str, frame, images=None, template="", seed=0, options=None, **run):
     """Score a model on the frame of any composition benchmark, retrieval and similarity included.
 
-    options: those of the benchmark's summary (`summarise`); run: batch_size, progress. Returns
-    (table, frame): the tidy table and the frame with its scores. Raises UserError.
+    options: those of the benchmark's summary (`summarise`); run: batch_size, progress, keep.
+    Returns (table, frame): the tidy table and the frame with its scores. Raises UserError.
     """
     run |= {"template": template}
     if benchmark in RETRIEVAL:
@@ -168,7 +168,7 @@ def _macro(scored, measure, exclude: set, least: int, seed) -> pd.DataFrame:
     counts = good["group"].value_counts()
     kept = good[good["group"].isin(counts.index[counts >= least])]
     if len(good) and not len(kept):
-        raise UserError(f"no group has {least} cases: set at_least to a lower number")
+        raise UserError(f"no group has {least} cases: lower at_least (--at-least)")
     return accuracies(kept, {measure: sorted(kept["group"].unique())}, seed)
 
 

@@ -77,15 +77,18 @@ def evaluate(
 
 def evaluate_files(
     benchmark, data, *, images=None, out=None, model=None, pretrained=None, model_config=None,
-    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, **options,
+    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, at_least=None, **options,
 ):  # fmt: skip
     """Load the model, evaluate it, and set the published numbers beside the measured ones.
 
     nli: name or folder of the judge of SeeTRUE-Feedback. heatmaps: methods of a grounding
-    benchmark; blip: name or folder of a BLIP that is measured beside. Returns (results, number of
+    benchmark; blip: name or folder of a BLIP that is measured beside. at_least: ARO's smallest
+    number of cases of a relation or attribute pair. Returns (results, number of
     rows with an error). Raises UserError.
     """
     kind = get_benchmark(benchmark).kind
+    if at_least and benchmark not in ("aro-relation", "aro-attribute"):
+        raise UserError("at_least is for aro-relation and aro-attribute alone")
     if images and not Path(images).is_dir():
         raise UserError(f"the folder of pictures {images} is not a folder")
     out = Path(out or Path("runs", "evaluate", benchmark))
@@ -98,7 +101,9 @@ def evaluate_files(
         judge = load_nli(nli, device) if nli else None
         results, _, rows = evaluate(clip, benchmark, data, out, nli=judge, **options)
     elif kind == COMPOSITION:
-        results, rows = evaluate_composition(clip, benchmark, data, out, **options)
+        counting = {"at_least": at_least} if at_least else {}
+        results, rows = evaluate_composition(clip, benchmark, data, out, counting=counting,
+                                             **options)  # fmt: skip
     else:
         more = {"methods": heatmaps or DEFAULT_METHODS, "blip": blip and load_blip(blip, device)}
         results, rows = evaluate_grounding(clip, benchmark, data, out, **more, **options)
@@ -107,21 +112,25 @@ def evaluate_files(
 
 def evaluate_composition(
     clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
-    template="", batch_size=64, **ignored,
+    template="", batch_size=64, counting=None, **ignored,
 ):  # fmt: skip
     """Accuracies, recalls or correlations of a composition benchmark (`composition_scores`).
 
-    Arguments as for `evaluate`; no template is put before a caption, as in the published
-    evaluations. Returns (results, the frame with its scores); both are written to `out`.
+    Arguments as for `evaluate`; counting: options of `composition_scores.summarise`. No template is
+    put before a caption, as in the published evaluations. Features are kept in `out` until all is
+    there, so that a stopped run goes on. Returns (results, the frame with its scores); both are
+    written to `out`.
     """
     frame = sample(load_benchmark(benchmark, data, images), limit, seed)
     results, scored = measure(
         clip, benchmark, frame, images, template=template, seed=seed, batch_size=batch_size,
-        progress=not quiet,
+        options=counting, progress=not quiet, keep=Path(out) / "parts",
     )  # fmt: skip
     results = results.assign(scorer=clip.name, ceiling=np.nan, note=results.get("missing", ""))
     facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template}
+    facts |= counting or {}
     finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
+    shutil.rmtree(Path(out) / "parts", ignore_errors=True)
     return results, scored
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from .composition import encode_texts
+from .composition_features import encode_texts
 from .display import as_seen, heat_map
 from .errors import UserError
 from .images import open_image

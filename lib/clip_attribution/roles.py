@@ -12,6 +12,10 @@ relation    in this order: a preposition of several words (PHRASES: "to the left
             on"), where the public parser asks a list of 1,771 phrasal verbs; any other preposition
             between two objects; a verb between its subject and its object; a passive with its
             "by". Both ends must be objects of the caption. An auxiliary alone ("is") is none.
+            Coordinated ends share one relation; the public parser lists each pair
+
+Only the words count for attributions, so a relation that joins several pairs stands once.
+tests/test_roles_public.py sets both parsers side by side on real captions.
 
 A token belongs to one role: object before relation before attribute.
 """

@@ -113,13 +113,20 @@ def _as_single(entity: Entity, rng) -> Entity:
 
 
 def _directed(rng, entity: Entity, combinations: str, other: Entity) -> Entity:
-    """The same entity with a noun that can face something."""
-    nouns = [
-        n for n in DIRECTIONS
-        if n != other.noun
-        and (combinations == "any" or is_held_out(n, entity.colour) == (combinations == "novel"))
-    ]  # fmt: skip
-    return replace(entity, noun=pick(rng, nouns)) if nouns else replace(entity, noun="horse")
+    """The same entity with a noun that can face something, and a colour that goes with it."""
+
+    def fits(noun: str, colour: str) -> bool:
+        return noun != other.noun and combinations in (
+            "any", "novel" if is_held_out(noun, colour) else "seen"
+        )  # fmt: skip
+
+    nouns = [noun for noun in DIRECTIONS if fits(noun, entity.colour)]
+    if nouns:
+        return replace(entity, noun=pick(rng, nouns))
+    pairs = [(noun, colour) for noun in DIRECTIONS for colour in COLOURS
+             if colour != other.colour and fits(noun, colour)]  # fmt: skip
+    noun, colour = pick(rng, pairs)
+    return replace(entity, noun=noun, colour=colour)
 
 
 def lay_out(scene: Scene, rng: np.random.Generator) -> Scene:
