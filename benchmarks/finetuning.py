@@ -1,11 +1,11 @@
-"""CAE's fine-tuning over several seeds: what each variant changes beyond the spread between seeds.
+"""CAE's fine-tuning over several seeds: what each variant changes, and whether all seeds agree.
 
     python -m benchmarks.finetuning [--seeds 3] [--steps 40] [--pairs 200] [--cache FOLDER]
 
 All variants of notebook 08 on the embedded model, each with the same steps, batch and pairs, in as
-many orders of the training pairs as there are seeds. Written: the mean over seeds with the mean
-interval over test pairs, the paired change since before tuning, and the spread between seeds.
-Takes about a quarter of an hour; tuned models are kept in `cache`, a second call reads them back.
+many orders of the training pairs as there are seeds. Written: means over seeds with their interval
+over test pictures, the paired changes since before tuning and against CLIP-FT, and the spread
+between seeds. Tuned models are kept in `cache`, a second call reads them back.
 Not part of `make bench`: it measures what is learnt, not how fast.
 """
 
@@ -17,13 +17,13 @@ import torch
 from benchmarks.engine import RESULT as ENGINE
 from clip_attribution import load_clip
 from clip_attribution.ablation_findings import records
-from clip_attribution.finetuning_tables import averaged, finding_accuracy, weights_of
+from clip_attribution.finetuning_outcomes import evaluate_runs
+from clip_attribution.finetuning_tables import finding_accuracy, finding_deficiency, weights_of
 from clip_attribution.notebooks import six_digits
-from clip_attribution.training.comparison import compare, evaluate_runs
+from clip_attribution.training.comparison import compare
 
 RESULT = ENGINE.with_name("finetuning.json")
-SHOWN = ("relation accuracy", "attribute accuracy", "object accuracy", "I2T R@1", "T2I R@1",
-         "a_obj attention", "a_comp attention")  # fmt: skip
+SHOWN = ("relation accuracy", "attribute accuracy", "object accuracy", "I2T R@1", "T2I R@1")
 
 
 def main() -> None:
@@ -36,10 +36,8 @@ def main() -> None:
     clip = load_clip()
     runs = compare(clip, cache=options.cache, steps=options.steps, seeds=range(options.seeds),
                    progress=True)  # fmt: skip
-    table = averaged(evaluate_runs(clip, runs, n=options.pairs, progress=True))
-    shown = table[table["measure"].isin(SHOWN)]
-    print(shown.drop(columns=["n", "seeds"]).round(2).to_string(index=False))
-    print(*(finding_accuracy(table, name) for name in SHOWN[:5]), sep="\n")
+    table = evaluate_runs(clip, runs, n=options.pairs, progress=True)
+    print(finding_deficiency(table), *(finding_accuracy(table, name) for name in SHOWN), sep="\n")
     facts = {"model": clip.name, "weights": clip.weights_hash, "seeds": options.seeds,
              "steps": options.steps, "test_pairs_a_type": options.pairs,
              "torch": torch.__version__}  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from clip_attribution import plots
+from clip_attribution.finetuning_outcomes import COLUMNS
 from clip_attribution.finetuning_plots import (
     deficiency_dots,
     outcome_dots,
@@ -14,85 +15,90 @@ from clip_attribution.finetuning_plots import (
 )
 from clip_attribution.finetuning_tables import (
     ABLATION,
-    averaged,
     finding_accuracy,
     finding_deficiency,
+    finding_ingredients,
     finding_strength,
     is_clear,
     logs_of,
     weights_of,
     wide,
 )
-from clip_attribution.training.comparison import COLUMNS, TunedRun
+from clip_attribution.training.comparison import TunedRun
 
 VALUES = {"CLIP": (50, 94, 0.20, 0.08), "CLIP-FT": (51, 94, 0.20, 0.07),
           "CAE attention": (58, 80, 0.15, 0.10)}  # fmt: skip
 MEASURES = ("relation accuracy", "T2I R@1", "a_obj attention", "a_comp attention")
+NAMES = (*MEASURES, "lead attention", "near relation")
 
 
-def row(variant, hard, seed, measure, value):
-    change = value - VALUES["CLIP"][MEASURES.index(measure)]
-    return variant, hard, seed, measure, value, value - 3, value + 3, 100, change, change - 2, (
-        change + 2
-    )
+def with_lead(values):
+    return (*values, values[2] - values[3], 0.3)
 
 
-@pytest.fixture
-def table():
-    rows = []
-    for variant, values in VALUES.items():
-        for hard in (False, True)[: 1 if variant == "CLIP" else 2]:
-            for seed in (0,) if variant == "CLIP" else (0, 1):
-                rows += [row(variant, hard, seed, name, value + seed)
-                         for name, value in zip(MEASURES, values, strict=True)]  # fmt: skip
+def row(variant, hard, measure, value, base, beside):
+    """Intervals of 3 around the value, of 2 around the change, of 1 around the gain."""
+    change, gain = value - base, value - beside
+    return (variant, hard, measure, 100, 2, 0.5, value, value - 3, value + 3,
+            change, change - 2, change + 2, gain, gain - 1, gain + 1, True, gain > -14)  # fmt: skip
+
+
+def frame(values, baseline="CLIP-FT"):
+    rows, before = [], with_lead(values["CLIP"])
+    for variant, own in values.items():
+        known = variant not in ("CLIP", baseline) and baseline in values
+        beside = with_lead(values[baseline]) if known else [np.nan] * len(NAMES)
+        for hard in (False,) if variant == "CLIP" else (False, True):
+            facts = zip(NAMES, with_lead(own), before, beside, strict=True)
+            rows += [row(variant, hard, *one) for one in facts]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 @pytest.fixture
+def table():
+    return frame(VALUES)
+
+
+@pytest.fixture
 def swept():
-    rows = [row(name, False, 0, measure, value)
-            for name, values in zip(("CLIP", "0", "10"), VALUES.values(), strict=True)
-            for measure, value in zip(MEASURES, values, strict=True)]  # fmt: skip
-    return averaged(pd.DataFrame(rows, columns=COLUMNS))
-
-
-def test_seeds_are_averaged_and_their_spread_is_kept(table):
-    found = averaged(table).set_index(["variant", "hard_negatives", "measure"])
-    one = found.loc[("CAE attention", False, "relation accuracy")]
-    assert one["value"] == 58.5 and one["spread"] == 1 and one["seeds"] == 2 and one["n"] == 100
-    assert (one["low"], one["high"]) == (55.5, 61.5)
-    assert (one["change"], one["change_low"], one["change_high"]) == (8.5, 6.5, 10.5)
-    assert found.loc[("CLIP", False, "T2I R@1"), "seeds"] == 1
+    found = frame(dict(zip(("CLIP", "0", "10"), VALUES.values(), strict=True)), "0")
+    return found[~found["hard_negatives"]]
 
 
 def test_a_wide_table_has_a_row_a_variant_and_the_papers_names(table):
-    found = wide(averaged(table), False, ABLATION)
+    found = wide(table, False, ABLATION)
     assert list(found.index) == ["none", "only contrastive", "both"]
     assert list(found.columns) == ["relation accuracy", "T2I R@1"]
-    assert found.loc["both", "relation accuracy"] == "58.5 [55.5, 61.5]"
-    assert "CLIP" not in wide(averaged(table), True).index
+    assert found.loc["both", "relation accuracy"] == "58.0 [55.0, 61.0]"
+    assert "CLIP" not in wide(table, True).index
 
 
-def test_a_change_is_claimed_only_where_its_interval_leaves_out_zero(table):
-    data = averaged(table)
-    clear = data[is_clear(data)]
+def test_a_difference_is_clear_only_where_its_interval_leaves_out_zero_and_seeds_agree(table):
+    clear = table[is_clear(table)]
     assert set(clear["variant"]) == {"CAE attention"}
-    assert finding_accuracy(data, "relation accuracy") == (
-        "relation accuracy before tuning: 50.0 [47.0, 53.0]. Gained: CAE attention +8.5 "
-        "[+6.5, +10.5] and CAE attention with hard negatives +8.5 [+6.5, +10.5]. "
-        "No clear change: 2 of 4 tuned models."
+    assert set(clear["measure"]) == {"relation accuracy"}  # retrieval: the seeds do not agree
+    assert finding_accuracy(table, "relation accuracy") == (
+        "relation accuracy before tuning: 50.0 [47.0, 53.0]. Without hard negatives, CLIP-FT "
+        "changes it by +1.0 [-1.0, +3.0]; clearly different from CLIP-FT: CAE attention +7.0 "
+        "[+6.0, +8.0] (1 of 1). With hard negatives, CLIP-FT changes it by +1.0 [-1.0, +3.0]; "
+        "clearly different from CLIP-FT: CAE attention +7.0 [+6.0, +8.0] (1 of 1)."
     )
-    assert "Lost: CAE attention -13.5 [-15.5, -11.5]" in finding_accuracy(data, "T2I R@1")
+    assert "clearly different from CLIP-FT: none (0 of 1)" in finding_accuracy(table, "T2I R@1")
 
 
 def test_sentences_on_the_lead_name_the_baselines(table, swept):
-    assert finding_deficiency(averaged(table)) == (
-        "By attention, objects lead by 0.12 before tuning, 0.13 after CLIP-FT, 0.05 after CAE "
-        "attention."
+    assert finding_deficiency(table) == (
+        "By attention, objects lead by +0.120 [-2.880, +3.120] before tuning; CAE attention "
+        "changes that by -0.070 [-2.070, +1.930], -0.080 [-1.080, +0.920] more than CLIP-FT does."
     )
     assert finding_strength(swept) == (
-        "With a share of 10 the lead goes from 0.120 to 0.050; since before tuning: relation "
-        "accuracy +8.0 [+6.0, +10.0] and T2I R@1 -14.0 [-16.0, -12.0] points."
+        "With a share of 10 the lead goes from +0.120 [-2.880, +3.120] to +0.050 [-2.950, +3.050]; "
+        "since before tuning: relation accuracy +8.0 [+6.0, +10.0] and T2I R@1 -14.0 "
+        "[-16.0, -12.0] points."
+    )
+    assert finding_ingredients(table) == (
+        "Cosine of a caption with its own relation words: 0.300 before tuning; clearly different "
+        "from CLIP-FT: none."
     )
 
 
@@ -111,14 +117,13 @@ def test_logs_carry_the_lead_as_a_share_of_its_start_and_weights_the_last_one():
     assert weights_of(runs).values.tolist() == [["CAE attention", True, 1, 2.5]]
 
 
-def test_figures_fill_clear_changes_and_show_every_variant(table, swept):
+def test_figures_fill_clear_differences_and_show_every_variant(table, swept):
     plots.use_style()
-    data = averaged(table)
-    figure = outcome_dots(data, ("relation accuracy", "T2I R@1"))
-    faces = {line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker()}
-    assert "white" in faces and len(faces) > 1
+    figure = outcome_dots(table, ("relation accuracy", "T2I R@1"))
+    faces = [{line.get_markerfacecolor() for line in ax.lines} for ax in figure.axes]
+    assert "white" not in faces[0] and "white" in faces[1]
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(VALUES)
-    assert len([ax for ax in deficiency_dots(data).axes if ax.axison]) == 1
+    assert len([ax for ax in deficiency_dots(table).axes if ax.axison]) == 1
     shown = strength_curves(swept)
     assert [t.get_text() for t in shown.axes[0].get_xticklabels()] == ["0", "10"]
     runs = [TunedRun(name, False, 0, log(0.0), "a") for name in ("CLIP-FT", "CAE attention")]

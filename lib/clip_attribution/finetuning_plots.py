@@ -17,10 +17,12 @@ CHANCE = {"relation accuracy": 50, "attribute accuracy": 50}
 ROLES = {"a_obj": ("objects", BLUE, "o"), "a_comp": ("relations and attributes", ORANGE, "s")}
 
 
-def outcome_dots(data, measures=("relation accuracy", "attribute accuracy", "T2I R@1")):
-    """What each variant scores after tuning, one panel a measure; data: `averaged`.
+def outcome_dots(
+    data, measures=("relation accuracy", "attribute accuracy", "T2I R@1"), unit: str = "percent"
+):
+    """What each variant scores after tuning, one panel a measure; data: `evaluate_runs`.
 
-    Filled: the interval of the paired change since before tuning leaves out 0.
+    Hollow: no clear difference from CLIP-FT, pair by pair (`finetuning_tables.is_clear`).
     """
     variants = list(dict.fromkeys(data["variant"]))
     figure = new_figure(0.95 + 0.3 * len(variants))
@@ -28,7 +30,7 @@ def outcome_dots(data, measures=("relation accuracy", "attribute accuracy", "T2I
         own = data[data["measure"] == measure]
         for hard, (_, colour, marker) in SERIES.items():
             rows = own[own["hard_negatives"] == hard]
-            for kind, part in rows.groupby(is_clear(rows) | (rows["variant"] == "CLIP")):
+            for kind, part in rows.groupby(is_clear(rows) | rows["gain"].isna()):
                 shift, face = 0.14 if hard else -0.14, colour if kind else "white"
                 interval_dots(ax, part, variants, shift, colour, marker, face)
         before = own[own["variant"] == "CLIP"]["value"]
@@ -37,7 +39,7 @@ def outcome_dots(data, measures=("relation accuracy", "attribute accuracy", "T2I
         if measure in CHANCE:
             ax.axvline(CHANCE[measure], color=GREY, linewidth=0.8, linestyle=":")
         finish(ax, variants)
-        ax.set(title=measure.replace(" ", "\n", 1), xlabel="percent")
+        ax.set(title=measure.replace(" ", "\n", 1), xlabel=unit)
     handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
                for label, c, m in SERIES.values()]  # fmt: skip
     legend_above(figure, *handles, *reference_lines())
@@ -54,7 +56,7 @@ def reference_lines() -> list:
 def interval_dots(ax, data, variants: list[str], shift: float, colour, marker, face=None) -> None:
     """One dot with its interval a row, moved down by `shift` of a row; face: its filling."""
     y = [variants.index(name) + shift for name in data["variant"]]
-    around = np.abs(data[["low", "high"]].to_numpy().T - data["value"].to_numpy())
+    around = np.abs(data[["value_low", "value_high"]].to_numpy().T - data["value"].to_numpy())
     ax.errorbar(data["value"], y, xerr=around, fmt=marker, color=colour, markersize=3,
                 markerfacecolor=face or colour, linewidth=1, capsize=1.5, capthick=0.8)  # fmt: skip
 
@@ -72,7 +74,7 @@ def finish(ax, variants: list[str]) -> None:
 def deficiency_dots(data):
     """a_obj and a_comp by each attribution, after each tuning without hard negatives.
 
-    data: `averaged`. One panel an attribution, on its own scale.
+    data: `evaluate_runs`. One panel an attribution, on its own scale.
     """
     methods = [m.removeprefix("a_obj ") for m in dict.fromkeys(data["measure"])
                if m.startswith("a_obj ")]  # fmt: skip
@@ -100,7 +102,7 @@ def deficiency_dots(data):
 def strength_curves(data, method: str = "attention"):
     """Attributions, accuracy and retrieval against the share of the attribution loss.
 
-    data: `averaged` of runs of `comparison.of_share`, and of CLIP, whose values are dashed.
+    data: `evaluate_runs` of `comparison.of_share`, and of CLIP, whose values are dashed.
     """
     shares = [name for name in dict.fromkeys(data["variant"]) if name != "CLIP"]
     lines = {"mean attribution": {f"{name} {method}": (label, colour, marker)
@@ -113,7 +115,7 @@ def strength_curves(data, method: str = "attention"):
             own = data[data["measure"] == measure].set_index("variant")
             ax.axhline(own["value"]["CLIP"], color=colour, linewidth=0.6, linestyle="--")
             own = own.loc[shares]
-            around = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
+            around = np.abs(own[["value_low", "value_high"]].to_numpy().T - own["value"].to_numpy())
             ax.errorbar(range(len(shares)), own["value"], yerr=around, fmt=marker + "-",
                         color=colour, markersize=3, linewidth=1, capsize=1.5)  # fmt: skip
         ax.set_xticks(range(len(shares)), shares)

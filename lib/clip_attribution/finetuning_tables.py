@@ -7,20 +7,6 @@ from .ablation_findings import listed
 ABLATION = {"CLIP": "none", "only L_attr": "only attribution", "CLIP-FT": "only contrastive",
             "CAE attention": "both"}  # fmt: skip
 COLUMNS = ("relation accuracy", "attribute accuracy", "object accuracy", "I2T R@1", "T2I R@1")
-KEYS = ["variant", "hard_negatives", "measure"]
-CHANGE = ["change", "change_low", "change_high"]
-
-
-def averaged(table: pd.DataFrame) -> pd.DataFrame:
-    """The mean over seeds of values, changes and interval ends, with `seeds` and `spread`.
-
-    table: `comparison.evaluate_runs`. The interval is that of one model, over test pairs; spread
-    (largest minus smallest value) says how much the seed of the training matters.
-    """
-    groups = table.groupby(KEYS, sort=False)
-    found = groups[["value", "low", "high", "n", *CHANGE]].mean()
-    found["spread"] = groups["value"].max() - groups["value"].min()
-    return found.assign(seeds=groups.size()).reset_index()
 
 
 def wide(data: pd.DataFrame, hard_negatives: bool, names=None, columns=COLUMNS) -> pd.DataFrame:
@@ -30,7 +16,7 @@ def wide(data: pd.DataFrame, hard_negatives: bool, names=None, columns=COLUMNS) 
     """
     rows = data[(data["hard_negatives"] == hard_negatives) & data["measure"].isin(columns)]
     cells = ["{:.1f} [{:.1f}, {:.1f}]".format(*cell)
-             for cell in rows[["value", "low", "high"]].to_numpy()]  # fmt: skip
+             for cell in rows[["value", "value_low", "value_high"]].to_numpy()]  # fmt: skip
     table = rows.assign(cell=cells).pivot(index="variant", columns="measure", values="cell")
     order = [v for v in (names or dict.fromkeys(rows["variant"])) if v in table.index]
     table = table.loc[order, [c for c in columns if c in table]]
@@ -58,19 +44,31 @@ def weights_of(runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "hard_negatives", "seed", "lam"])
 
 
-def finding_deficiency(data: pd.DataFrame) -> str:
-    """Whether each CAE variant brings a_obj and a_comp, by its own attribution, nearer."""
-    own = data[~data["hard_negatives"]].set_index(["variant", "measure"])["value"]
+def is_clear(data: pd.DataFrame, name: str = "gain") -> pd.Series:
+    """Whether the interval of a change or gain leaves out 0 and all seeds agree in its sign."""
+    outside = (data[f"{name}_low"] > 0) | (data[f"{name}_high"] < 0)
+    return outside & data[f"{name}_agrees"]
+
+
+def signed(row, name: str, form: str = "+.1f") -> str:
+    """A change or gain with its interval, as in "-2.7 [-4.3, -1.2]"."""
+    value, low, high = (f"{row[name + end]:{form}}" for end in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def finding_deficiency(data: pd.DataFrame, form: str = "+.3f") -> str:
+    """What each CAE variant does to the lead of objects by its own attribution."""
+    rows = data[~data["hard_negatives"]].set_index(["variant", "measure"])
     lines = []
-    for variant in dict.fromkeys(v for v, _ in own.index if v.startswith("CAE ")):
-        method = variant.removeprefix("CAE ")
-        if ("CLIP", f"a_obj {method}") not in own.index:
-            continue
-        lead = {v: own[v, f"a_obj {method}"] - own[v, f"a_comp {method}"]
-                for v in ("CLIP", "CLIP-FT", variant) if (v, f"a_obj {method}") in own.index}
-        said = ", ".join(f"{value:.3g} after {name}" for name, value in lead.items()
-                         if name != "CLIP")  # fmt: skip
-        lines.append(f"By {method}, objects lead by {lead['CLIP']:.3g} before tuning, {said}.")
+    for variant in dict.fromkeys(v for v, _ in rows.index if v.startswith("CAE ")):
+        measure = "lead " + variant.removeprefix("CAE ")
+        if ("CLIP", measure) in rows.index:
+            before, own = rows.loc[("CLIP", measure)], rows.loc[(variant, measure)]
+            line = (f"By {variant.removeprefix('CAE ')}, objects lead by "
+                    f"{signed(before, 'value', form)} before tuning; {variant} changes that by "
+                    f"{signed(own, 'change', form)}")  # fmt: skip
+            beside = f", {signed(own, 'gain', form)} more than CLIP-FT does"
+            lines.append(line + beside * bool(own["gain"] == own["gain"]) + ".")
     return "\n".join(lines)
 
 
@@ -79,32 +77,44 @@ def finding_strength(data: pd.DataFrame, method: str = "attention") -> str:
     `finetuning_plots.strength_curves`."""
     share = max((v for v in dict.fromkeys(data["variant"]) if v != "CLIP"), key=float)
     rows = data.set_index(["variant", "measure"])
-    lead = [rows["value"][v, f"a_obj {method}"] - rows["value"][v, f"a_comp {method}"]
-            for v in ("CLIP", share)]  # fmt: skip
-    said = ["{} {:+.1f} [{:+.1f}, {:+.1f}]".format(name, *rows.loc[(share, name), CHANGE])
+    lead = [signed(rows.loc[(v, f"lead {method}")], "value", "+.3f") for v in ("CLIP", share)]
+    said = [f"{name} {signed(rows.loc[(share, name)], 'change')}"
             for name in ("relation accuracy", "T2I R@1")]  # fmt: skip
-    return (f"With a share of {share} the lead goes from {lead[0]:.3f} to {lead[1]:.3f}; "
+    return (f"With a share of {share} the lead goes from {lead[0]} to {lead[1]}; "
             f"since before tuning: {listed(said)} points.")  # fmt: skip
 
 
-def is_clear(data: pd.DataFrame) -> pd.Series:
-    """Whether the interval of the change since before tuning leaves out 0."""
-    return (data["change_low"] > 0) | (data["change_high"] < 0)
-
-
 def finding_accuracy(data: pd.DataFrame, measure: str) -> str:
-    """Which variants changed one measure, by the interval of their paired change."""
+    """What contrastive tuning alone did to a measure, and which variants differ clearly from it."""
     rows = data[data["measure"] == measure]
+    lines = []
+    for hard, own in rows.groupby("hard_negatives"):
+        alone = own[own["variant"] == "CLIP-FT"]
+        others = own[own["gain"].notna()]
+        if len(alone):
+            clear = others[is_clear(others)]
+            said = [f"{row['variant']} {signed(row, 'gain')}" for row in clear.to_dict("records")]
+            lines.append(
+                f"With{'' if hard else 'out'} hard negatives, CLIP-FT changes it by "
+                f"{signed(alone.iloc[0], 'change')}; clearly different from CLIP-FT: "
+                f"{listed(said)} ({len(clear)} of {len(others)})."
+            )
     before = rows[rows["variant"] == "CLIP"].iloc[0]
-    tuned = rows[rows["variant"] != "CLIP"]
-    clear, parts = tuned[is_clear(tuned)], []
-    for word, own in (("Gained", clear[clear["change"] > 0]), ("Lost", clear[clear["change"] < 0])):
-        said = [row["variant"] + " with hard negatives" * row["hard_negatives"]
-                + " {:+.1f} [{:+.1f}, {:+.1f}]".format(*(row[name] for name in CHANGE))
-                for row in own.to_dict("records")]  # fmt: skip
-        parts += [f"{word}: {listed(said)}."] * bool(said)
-    start = f"{measure} before tuning: {before['value']:.1f} [{before['low']:.1f}, " \
-            f"{before['high']:.1f}]."  # fmt: skip
-    rest = len(tuned) - len(clear)
-    parts += [f"No clear change: {rest} of {len(tuned)} tuned models."] * bool(rest)
-    return " ".join([start, *parts])
+    start = f"{measure} before tuning: {before['value']:.1f} [{before['value_low']:.1f}, " \
+            f"{before['value_high']:.1f}]."  # fmt: skip
+    return " ".join([start, *lines])
+
+
+def finding_ingredients(data: pd.DataFrame) -> str:
+    """Whether captions' features come nearer to those of their relations and attributes."""
+    rows = data[~data["hard_negatives"]].set_index(["variant", "measure"])
+    names = [m for m in dict.fromkeys(data["measure"]) if m.startswith("near ")]
+    lines = []
+    for name in names:
+        own = rows.xs(name, level="measure")
+        clear = own[is_clear(own)]
+        said = [f"{variant} {signed(row, 'gain', '+.3f')}" for variant, row in clear.iterrows()]
+        lines.append(f"Cosine of a caption with its own {name.removeprefix('near ')} words: "
+                     f"{own.loc['CLIP', 'value']:.3f} before tuning; clearly different from "
+                     f"CLIP-FT: {listed(said)}.")  # fmt: skip
+    return "\n".join(lines)
