@@ -90,6 +90,21 @@ def double():
     return clip
 
 
+def test_gradient_attributions_come_with_the_entropy_of_their_softmax(clip):
+    batch, model = batch_of(clip), copy.deepcopy(clip.model)
+    for graph in (True, False):
+        model.requires_grad_(graph)
+        found = token_attributions(model, batch[1], batch[0], "gradient", graph)
+        for shares, entropy in zip(found.values.tolist(), found.entropy, strict=True):
+            by_hand = -sum(share * np.log(share) for share in shares if share)
+            assert entropy.item() == pytest.approx(by_hand, rel=1e-4, abs=1e-6)
+        assert not found.entropy.requires_grad and found.entropy[0] > 1e-3
+        options = {"scope": "all", "temperature": 1e9}
+        wide = token_attributions(model, batch[1], batch[0], "gradient", graph, **options)
+        np.testing.assert_allclose(wide.entropy, np.log(32), rtol=1e-5)  # all positions alike
+        assert token_attributions(model, batch[1], batch[0], "attention", graph).entropy is None
+
+
 def text_parameters(model):
     kept = ("token_embedding", "positional", "transformer", "ln_final", "text_projection")
     return {n: p for n, p in model.named_parameters() if n.startswith(kept)}

@@ -1,6 +1,7 @@
 """Fine-tuning: what a run leaves behind, how a stopped one goes on, and what is refused."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,14 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
-from clip_attribution import load_clip
+from clip_attribution import attribute, load_clip
 from clip_attribution.attribution.differentiable import TRAINABLE
 from clip_attribution.errors import UserError
 from clip_attribution.training.checkpoint import read_tensors
 from clip_attribution.training.examples import read_examples
-from clip_attribution.training.finetune import Run, finetune, learning_rate, main
+from clip_attribution.training.finetune import Run, finetune, learning_rate, main, run_key
 from clip_attribution.training.finetune_options import DEFAULTS, build_parser, check_options
 
 FAST = {"batch": 4, "steps": 6, "lr": 1e-3, "warmup": 2, "calibration": 3, "margin": 0.2}
@@ -131,6 +133,23 @@ def test_the_given_weight_is_used_and_no_weight_is_made_up(clip, examples, tmp_p
         finetune(clip, examples, tmp_path / "none", **CAE | {"margin": -100.0})
 
 
+@pytest.mark.parametrize("method", TRAINABLE)
+def test_the_log_says_how_even_the_softmax_of_the_gradients_is(clip, examples, tmp_path, method):
+    options = FAST | {"method": method, "lr": 0.0, "batch": 8, "steps": 1, "lam": 1.0}
+    _, log = finetune(clip, examples, tmp_path, **options)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["entropy"] == pytest.approx(log["entropy"].iloc[0], nan_ok=True)
+    if method != "gradient":
+        assert log["entropy"].isna().all()
+        return
+    pairs = pd.DataFrame({"image": examples.images, "caption": examples.captions})
+    _, done = attribute(clip, pairs, "gradient", template="", level="token")
+    used = (examples.objects.any(-1) & examples.composition.any(-1)).numpy()
+    assert used.sum() == 6 < len(used)
+    wanted = done["attribution_entropy"][used].mean()
+    assert log["entropy"].iloc[0] == pytest.approx(wanted, rel=1e-4) and wanted > 0.01
+
+
 def test_the_rate_warms_up_and_falls_to_zero_as_a_cosine():
     cfg = {"lr": 2.0, "warmup": 4}
     rates = [learning_rate(step, 12, cfg) for step in range(12)]
@@ -149,7 +168,7 @@ def test_mixed_precision_trains_to_finite_losses(clip, examples, tmp_path):
     for method in TRAINABLE:
         options = CAE | {"method": method, "precision": "amp", "steps": 2}
         tuned, log = finetune(clip, examples, tmp_path / method, **options)
-        assert np.isfinite(log.to_numpy()).all()
+        assert np.isfinite(log.drop(columns="entropy").to_numpy()).all()
         assert all(p.dtype == torch.float32 for p in tuned.model.parameters())
 
 
@@ -166,6 +185,11 @@ def test_mixed_precision_trains_to_finite_losses(clip, examples, tmp_path):
     ({"lam": -0.5}, "lam must be a number of at least 0"),
     ({"lr": float("nan")}, "lr must be a number of at least 0"),
     ({"margin": None}, "margin must be a number"),
+    ({"share": -0.1}, "share must be a number of at least 0"),
+    ({"share": float("inf")}, "share must be a number of at least 0"),
+    ({"share": float("nan")}, "share must be a number of at least 0"),
+    ({"share": None}, "share must be a number of at least 0"),
+    ({"share": 0.0, "itc": 0.0, "lam": 0.0}, "nothing to train"),
     ({"objective": "contrastive", "itc": 0}, "nothing to train"),
     ({"itc": 0, "lam": 0}, "nothing to train"),
     ({"save_every": 0}, "save_every must be at least 1"),
@@ -174,6 +198,69 @@ def test_unusable_options_are_refused_in_one_line(clip, examples, tmp_path, opti
     with pytest.raises(UserError, match=message) as error:
         finetune(clip, examples, tmp_path / "out", **FAST | options)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "cae"])
+def test_a_model_of_the_sigmoid_loss_is_refused(examples, tmp_path, objective):
+    config = tiny.CONFIG | {"init_logit_bias": -10.0}
+    clip = load_clip("tiny", model_config=config, device="cpu")
+    with pytest.raises(UserError, match="logit_bias.*sigmoid") as error:
+        finetune(clip, examples, tmp_path / "out", **FAST | {"objective": objective})
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("start, limit", [(117.9, 117.9), (20.0, 100.0)])
+def test_the_scale_stays_below_100_or_where_it_started(examples, tmp_path, start, limit):
+    clip = tiny.tiny_clip()
+    torch.nn.init.constant_(clip.model.logit_scale, math.log(start))
+    still, log = finetune(clip, examples, tmp_path / "still", **CONTRASTIVE | {"lr": 0.0})
+    assert still.weights_hash == clip.weights_hash and log["scale"].iloc[0] == pytest.approx(start)
+    run = Run(clip, examples, check_options(CONTRASTIVE, clip, examples))
+    clip.model.requires_grad_(True)
+    torch.nn.init.constant_(clip.model.logit_scale, math.log(500))
+    assert run.step(0)["scale"] == pytest.approx(limit)
+
+
+def test_a_run_that_goes_on_keeps_the_limit_of_its_scale(examples, tmp_path, monkeypatch):
+    clip, options, step = tiny.tiny_clip(), CONTRASTIVE | {"lr": 1e-1, "warmup": 0}, Run.step
+    torch.nn.init.constant_(clip.model.logit_scale, math.log(150))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 3)
+        finetune(clip, examples, tmp_path, save_every=2, **options)
+
+    def raised(self, at):
+        torch.nn.init.constant_(self.model.logit_scale, math.log(500))
+        return step(self, at)
+
+    monkeypatch.setattr(Run, "step", raised)
+    _, log = finetune(clip, examples, tmp_path, save_every=2, **options)
+    assert (log["scale"][:2] < 140).all() and log["scale"][2:].to_numpy() == pytest.approx(150)
+
+
+def without_attribution(gradients):
+    """Run.gradients that fails where it is asked for the attribution loss."""
+
+    def checked(self, step, itc, lam):
+        assert lam == 0
+        return gradients(self, step, itc, lam)
+
+    return checked
+
+
+def test_a_share_of_zero_trains_by_the_contrastive_loss_alone(
+    clip, examples, tmp_path, monkeypatch
+):
+    plain, _ = finetune(clip, examples, tmp_path / "plain", **CONTRASTIVE)
+    monkeypatch.setattr(Run, "gradients", without_attribution(Run.gradients))
+    tuned, log = finetune(clip, examples, tmp_path / "none", **FAST | {"share": 0.0})
+    assert log["lam"].eq(0).all() and tuned.weights_hash == plain.weights_hash
+    assert json.loads((tmp_path / "none" / "run.json").read_text())["lam"] == 0
+
+
+def test_a_share_counts_only_where_the_weight_is_calibrated(clip, examples):
+    for own, lam in (({}, None), ({"share": 0}, 0.0), ({"share": 0, "lam": 2.0}, 2.0),
+                     ({"share": 0, "itc": 0.0}, None)):  # fmt: skip
+        assert check_options(FAST | own, clip, examples)["lam"] == lam
 
 
 def test_captions_without_composition_are_refused_for_cae_alone(clip, tmp_path):
@@ -197,6 +284,45 @@ def test_a_folder_with_another_run_is_refused(clip, examples, tmp_path, monkeypa
     (tmp_path / "begun" / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match="remove it to begin anew"):
         finetune(clip, examples, tmp_path / "begun", **CONTRASTIVE)
+
+
+def write_pictures(folder, colours):
+    """One picture a colour; the names are the same in every folder."""
+    folder.mkdir(exist_ok=True)
+    for i, colour in enumerate(colours):
+        Image.new("RGB", (32, 32), colour).save(folder / f"{i}.bmp")
+    return folder
+
+
+def test_other_pictures_under_the_same_names_are_another_run(clip, tmp_path):
+    pairs = tiny.table(tiny.CAPTIONS[:2]).assign(image=["0.bmp", "1.bmp"])
+    one = write_pictures(tmp_path / "one", ["red", "blue"])
+    two = write_pictures(tmp_path / "two", ["green", "white"])
+    os.utime(two / "0.bmp", ns=(1, 1))  # one of them would be enough
+    options = CONTRASTIVE | {"batch": 2, "steps": 1}
+    cfg, keys = check_options(options, clip, tiny.examples_of(clip)), []
+    for root in (one, one, two):
+        examples, _ = read_examples(clip, pairs, root)
+        keys.append(run_key(clip, examples, cfg))
+    assert keys[0] == keys[1] != keys[2]
+    finetune(clip, read_examples(clip, pairs, one)[0], tmp_path / "out", **options)
+    write_pictures(one, ["black", "blue"])
+    os.utime(one / "0.bmp", ns=(2, 2))
+    with pytest.raises(UserError, match="holds a finished run with other .* or pairs"):
+        finetune(clip, read_examples(clip, pairs, one)[0], tmp_path / "out", **options)
+
+
+def test_pictures_without_a_file_are_known_by_what_they_show(clip):
+    cfg = check_options({"batch": 2}, clip, tiny.examples_of(clip))
+
+    def key(images):
+        pairs = tiny.table(tiny.CAPTIONS[:2]).assign(image=images)
+        return run_key(clip, read_examples(clip, pairs)[0], cfg)
+
+    red, blue = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
+    scenes = ["scene:1:3", "scene:1:4"]
+    assert key([red, blue]) == key([red.copy(), blue.copy()]) != key([blue, red])
+    assert key(scenes) == key(list(scenes)) != key(scenes[::-1])
 
 
 def broken_table(folder):
@@ -288,10 +414,13 @@ def without_key_bias(name, tensor):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_and_only_the_first_writes(tmp_path):
+@pytest.mark.parametrize("options", [
+    ["--method", "perturbation", "--lr", "1e-4"],  # Adam magnifies rounding
+    ["--method", "attention", "--lr", "1e-3", "--itc", "0", "--steps", "10"],  # no image gradient
+], ids=["both", "alone"])  # fmt: skip
+def test_two_processes_train_as_one_does_and_only_the_first_writes(tmp_path, options):
     """With a part of the batch each, hard negatives of different number, and calibration."""
-    rate = "1e-4"  # Adam magnifies rounding
-    job = [*write_job(tmp_path), "--method", "perturbation", "--lr", rate]
+    job = [*write_job(tmp_path), *options]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert main([*job, "--out", str(out["one"])]) == 0
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",

@@ -60,6 +60,44 @@ def test_a_swap_that_states_the_same_is_none(caption, found):
     assert swaps(caption, concepts(caption, *found)) == []
 
 
+@pytest.mark.parametrize("caption, same", [
+    ("A man and a woman riding horses", "A woman and a man riding horses"),
+    ("A table with a cup and a plate", "A table with a plate and a cup"),
+    ("The dog and the cat are next to each other on a bed",
+     "The cat and the dog are next to each other on a bed"),
+    ("A cup, a plate, and a fork on a table", "A fork, a plate, and a cup on a table"),
+    ("A cake is cut by a man and a woman", "A cake is cut by a woman and a man"),
+])  # fmt: skip
+def test_coordinated_objects_of_one_relation_do_not_change_places(caption, same):
+    (found,) = parse_captions([caption])
+    assert same not in swaps(caption, found)
+
+
+@pytest.mark.parametrize("caption, false", [
+    ("a red cup and a blue plate", "a red plate and a blue cup"),
+    ("a red cup and a blue plate", "a blue cup and a red plate"),
+    ("a dog on a mat and a cat", "a cat on a mat and a dog"),
+    ("a dog on a mat and a cat under a table", "a cat on a mat and a dog under a table"),
+    ("The dog and the cat lie on a bed", "The bed and the cat lie on a dog"),
+    ("a table with a red cup and a plate", "a table with a red plate and a cup"),
+])  # fmt: skip
+def test_coordinated_objects_of_which_something_else_is_said_do(caption, false):
+    (found,) = parse_captions([caption])
+    assert false in swaps(caption, found)
+
+
+def test_the_ends_of_a_relation_are_sets_and_those_of_a_symmetric_one_are_one_set():
+    caption = "a cup above a box and a kite"
+    found = concepts(caption, ("object", "cup", None), ("object", "box", None),
+                     ("object", "kite", None), ("relation", "above", (0, 1)))  # fmt: skip
+    shared = [*found[:3], found[3]._replace(ends=((0,), (1, 2)))]
+    assert swaps(caption, found)[-1] == "a cup above a kite and a box"
+    above = ["a box above a cup and a kite", "a kite above a box and a cup"]
+    assert swaps(caption, shared) == above
+    near = [*shared[:3], shared[3]._replace(text="near")]
+    assert swaps(caption, near) == []
+
+
 def test_a_swap_across_a_directed_relation_is_one():
     caption = "a cup above a box"
     found = concepts(caption, ("object", "cup", None), ("object", "box", None),

@@ -61,6 +61,43 @@ def test_attributes_and_relations_name_their_objects():
     assert ends["on"] == (places["dog"], places["car"])
 
 
+@pytest.mark.parametrize(
+    "caption, expected",
+    [
+        ("A cat on top of it next to a dog", [("next to", "cat", "dog")]),
+        ("A cup of tea in front of him and a red book", [("of", "cup", "tea")]),
+        ("The dog and the cat are next to each other on a bed", [("on", "dog", "bed")]),
+        ("A cat on top of a red car near a house", [("on top of", "cat", "car"),
+                                                    ("near", "cat", "house")]),
+        ("a dog in the middle of it, and a cat", []),
+    ],
+)  # fmt: skip
+def test_what_is_behind_a_long_preposition_is_its_own_object(caption, expected):
+    (found,) = parse_captions([caption])
+    relations = [c for c in found if c.role == "relation"]
+    assert [(c.text, *(found[i].text for i in c.of)) for c in relations] == expected
+
+
+@pytest.mark.parametrize(
+    "caption, relation, subjects, objects",
+    [
+        ("A man and a woman riding horses", "riding", {"man", "woman"}, {"horses"}),
+        ("A table with a cup and a plate", "with", {"table"}, {"cup", "plate"}),
+        ("The dog and the cat lie on a bed", "lie on", {"dog", "cat"}, {"bed"}),
+        ("A cup, a plate, and a fork on a table", "on", {"cup", "plate", "fork"}, {"table"}),
+        ("A cake is cut by a man and a woman", "cut by", {"man", "woman"}, {"cake"}),
+        ("a dog on a mat and a cat", "on", {"dog"}, {"mat"}),
+        ("A cup is in front of a fork and a knife.", "in front of", {"cup"}, {"fork", "knife"}),
+    ],
+)  # fmt: skip
+def test_coordinated_objects_share_a_relation_on_whose_side_they_stand(
+    caption, relation, subjects, objects
+):
+    (found,) = parse_captions([caption])
+    (one,) = [c for c in found if c.text == relation]
+    assert [{found[i].text for i in side} for side in one.ends] == [subjects, objects]
+
+
 def test_no_two_concepts_share_a_character():
     captions = scene_pairs(60, 5, None)["caption"].tolist() + [
         "Two men on top of a big old truck full of green and yellow bananas next to a road, near "

@@ -84,7 +84,7 @@ def gain_dots(ax, data, colours: dict) -> None:
     ax.axvline(0, color=GREY, linestyle=":", linewidth=1)
     ax.set_yticks(range(len(colours)), list(colours))
     ax.set_ylim(len(colours) - 0.5, -0.5)
-    ax.set_xlabel("area gained over random", size=SMALL)
+    ax.set_xlabel("area gained\nover random", size=SMALL)
     ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.tick_params(axis="y", length=0)
 

@@ -12,9 +12,8 @@ relation    in this order: a preposition of several words (PHRASES: "to the left
             on"), where the public parser asks a list of 1,771 phrasal verbs; any other preposition
             between two objects; a verb between its subject and its object; a passive with its
             "by". Both ends must be objects of the caption. An auxiliary alone ("is") is none.
-            Coordinated ends share one relation; the public parser lists each pair
+            Coordinated ends on one side of a relation share it; the public parser lists each pair
 
-Only the words count for attributions, so a relation that joins several pairs stands once.
 tests/test_roles_public.py sets both parsers side by side on real captions.
 
 A token belongs to one role: object before relation before attribute.
@@ -39,6 +38,7 @@ PHRASES = tuple(
 )  # fmt: skip
 LONGEST = max(len(phrase.split()) for phrase in PHRASES)
 NOMINAL = ("NOUN", "PROPN")  # never an attribute: where the parse says so, it has lost its way
+LISTED = ("conj", "appos")  # in "a cup, a plate and a fork" spaCy calls the plate an apposition
 SUBJECTS, OBJECTS = ("nsubj", "nsubjpass"), ("dobj", "obj", "attr", "oprd")
 
 
@@ -46,7 +46,8 @@ class Concept(NamedTuple):
     """One object, attribute or relation of a caption.
 
     start, end: characters of the caption. of: for an attribute the number of its object in the list
-    of concepts, for a relation the pair (subject, object) of them; None for an object.
+    of concepts, for a relation the pair (subject, object) of them; None for an object. ends: for a
+    relation the numbers of all its subjects and of all its objects, coordinated ones included.
     """
 
     role: str
@@ -54,6 +55,7 @@ class Concept(NamedTuple):
     start: int
     end: int
     of: int | tuple[int, int] | None = None
+    ends: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
 
 def parse_captions(captions, nlp=None, *, numerals=False, predicates=False, batch_size=256):
@@ -80,15 +82,15 @@ def concepts_of(doc, numerals=False, predicates=False):
     attributes = find_attributes(doc, heads, taken, numerals, predicates)
     named = [("object", span, None) for span in objects]
     named += [("attribute", [i], of) for i, of in attributes]
-    named += [("relation", list(span), ends) for span, ends in relations]
+    named += [("relation", span, of, all_ends(doc, heads, span[0], of)) for span, of in relations]
     return [concept(doc, *one) for one in named]
 
 
-def concept(doc, role, span, of):
+def concept(doc, role, span, of, ends=None):
     """A Concept of the tokens `span`, which may have gaps in between."""
     start, last = doc[span[0]].idx, doc[span[-1]]
     end = last.idx + len(last)
-    return Concept(role, doc.text[start:end], start, end, of)
+    return Concept(role, doc.text[start:end], start, end, of, ends)
 
 
 def find_phrases(doc):
@@ -138,16 +140,22 @@ def coordinated(token):
     return own + [other for t in own for other in coordinated(t)]
 
 
+def all_ends(doc, heads, first, of):
+    """The objects that share each end of a relation whose first token is `first`."""
+    places = [(list_head(doc[i]), i < first) for i in heads]
+    return tuple(tuple(n for n, one in enumerate(places) if one == places[end]) for end in of)
+
+
+def list_head(token):
+    """Index of the first of the tokens that this one is coordinated with, or its own."""
+    return list_head(token.head) if token.dep_ in LISTED else token.i
+
+
 def find_relations(doc, heads, phrases, inner):
     """((tokens, (subject, object)) of each relation between two objects, in reading order."""
-    found = {}
-    for first, last in phrases:
-        ends = phrase_ends(doc, heads, first, last)
-        if ends:
-            found[tuple(range(first, last))] = ends
-    for token in doc:
-        if token.i in inner:
-            continue
+    of_phrases = {tuple(range(*one)): phrase_ends(doc, heads, *one) for one in phrases}
+    found = {span: ends for span, ends in of_phrases.items() if ends}
+    for token in (t for t in doc if t.i not in inner):
         if token.pos_ in ("ADP", "SCONJ") and token.dep_ == "prep":
             add_preposition(found, heads, token)
         elif token.dep_ == "agent":
@@ -158,8 +166,8 @@ def find_relations(doc, heads, phrases, inner):
 
 
 def phrase_ends(doc, heads, first, last):
-    """The object before (or above) a preposition of several words, and the one behind it."""
-    behind = next((heads[i] for i in range(last, len(doc)) if i in heads), None)
+    """The object before (or above) a preposition of several words, and its own behind it."""
+    behind = object_of(doc[last - 1], heads)
     subject = subject_of(doc[first], heads)
     if subject is None:
         subject = next((heads[i] for i in range(first - 1, -1, -1) if i in heads), None)

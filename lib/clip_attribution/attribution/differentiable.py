@@ -31,12 +31,14 @@ TRAINABLE = ("attention", "gradcam", "perturbation", "gradient")
 class Attributions(NamedTuple):
     """score [B]: cosine / tau, image and tau constant. values [B, n]: of each position of the ids;
     meaningful between BOS and EOT. features [B, D]: unit text features of the same pass, for the
-    contrastive loss.
+    contrastive loss. entropy [B]: of the gradient method's softmax, in nats and without graph; None
+    for the others. Near 0 it is saturated and the values have no gradient left.
     """
 
     score: Tensor
     values: Tensor
     features: Tensor
+    entropy: Tensor | None = None
 
 
 class Replacements(NamedTuple):
@@ -73,21 +75,22 @@ def token_attributions(
         raise UserError(f"no training by {method!r}: choose one of {', '.join(TRAINABLE)}")
     if not can_trim(model):
         raise UserError("attributions for training need a causal text tower pooled at EOT")
-    ids, chosen = trimmed(model, token_ids), get_method(method)
+    ids, chosen, entropy = trimmed(model, token_ids), get_method(method), None
     images = normalize(image_features.detach(), dim=-1)
     scale = model.logit_scale.detach().exp()
     with torch.set_grad_enabled(create_graph):
         if method == "perturbation":
             features, values = by_perturbation(model, images, ids, scale, replacements, options)
         elif chosen.reads == "input":
-            features, values = at_input(model, images, ids, scale, chosen, create_graph, options)
+            parts = (model, images, ids, scale, chosen, create_graph, options)
+            features, values, entropy = at_input(*parts)
         else:
             used = resolve_layers(chosen.layers if layers is None else layers, count_layers(model))
             parts = (model, images, ids, scale, chosen, used, create_graph, options)
             features, values = traced(*parts)
     values = pad(values, (0, token_ids.shape[1] - ids.shape[1]))
-    found = Attributions((features * images).sum(-1) * scale, values, features)
-    return found if create_graph else Attributions(*(x.detach() for x in found))
+    found = (features * images).sum(-1) * scale, values, features
+    return Attributions(*(found if create_graph else (x.detach() for x in found)), entropy)
 
 
 def traced(model, images, ids, scale, chosen, layers, create_graph, options):
@@ -102,13 +105,13 @@ def traced(model, images, ids, scale, chosen, layers, create_graph, options):
 
 
 def at_input(model, images, ids, scale, chosen, create_graph, options):
-    """The same of a method that takes its gradient at the embeddings."""
+    """The same of a method that takes its gradient at the embeddings, and the entropy it notes."""
     check_options(chosen, options)
     inside = tokens_inside(model, ids)
     context_length = text_tower(model).positional_embedding.shape[0]
     view = InputView(model, ids, images, inside, inside, context_length, scale, create_graph)
     values = chosen.values(view, **options)[:, 0]
-    return view.features, values
+    return view.features, values, view.notes.get("attribution_entropy")
 
 
 def tokens_inside(model, ids: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Checkpoints of a fine-tuning run as safetensors: a resumable state, and the tuned weights.
 
+A run is known by its key, and a folder that holds another one is refused.
+
 Nothing is pickled. The state holds the weights (model.*) and, for each parameter by its place, the
 optimizer's tensors (optimizer.PLACE.NAME); step, log and key stand in the metadata.
 """
@@ -12,9 +14,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import UserError
-from ..tables import atomic_path, write_json
+from ..parts import picture_state
+from ..tables import atomic_path, digest, write_json
 
 STATE, FINAL, LOG, FACTS = "checkpoint.safetensors", "model.safetensors", "log.jsonl", "run.json"
+
+
+def run_key(clip, examples, cfg: dict) -> str:
+    """What decides the result: weights, pairs with their pictures and parse, options."""
+    root = examples.pictures.root
+    images = [picture_key(ref, root) for ref in examples.images]
+    rows = images, examples.captions, examples.concepts
+    return digest(clip.weights_hash, rows, sorted(cfg.items()))
+
+
+def picture_key(ref, root) -> tuple:
+    """A path with the size and time of its file (None for a scene), or what an image shows."""
+    if hasattr(ref, "tobytes"):
+        return ref.size, ref.mode, digest(ref.tobytes())
+    return str(ref), picture_state(ref, root)
 
 
 def save_checkpoint(out: Path, key: str, model, optimizer, state: dict, step: int, log: list):

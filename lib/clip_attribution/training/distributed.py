@@ -56,12 +56,19 @@ def agree(value, world: int) -> None:
 
 
 def sum_gradients(parameters, world: int) -> None:
-    """Sum the gradients of all processes; a parameter without one counts as zero."""
+    """Sum the gradients of all processes; one that is missing in some of them counts as zero.
+
+    A parameter without a gradient in any process keeps None: the optimizer passes over it, whereas
+    with a gradient of zero it would decay it.
+    """
     if world == 1:
         return
-    for parameter in parameters:
-        if not parameter.requires_grad:
-            continue
-        if parameter.grad is None:
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    known = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
+    known = known.to(trained[0].device)
+    dist.all_reduce(known)
+    for parameter, count in zip(trained, known.tolist(), strict=True):
+        if count and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
+        if count:
+            dist.all_reduce(parameter.grad)

@@ -22,6 +22,8 @@ from .hard_negatives import hard_negative
 IN_MEMORY = 2**30  # bytes of preprocessed pictures that are kept rather than read again
 AT_ONCE = 64  # pictures or captions between two movements of a progress bar
 
+TRUTH = dict.fromkeys(("true", "1", "1.0"), True) | dict.fromkeys(("", "false", "0", "0.0"), False)
+
 
 class Pictures:
     """The pictures of a table, each tried at the start; kept in memory where all of them fit.
@@ -30,7 +32,7 @@ class Pictures:
     """
 
     def __init__(self, clip, refs: list, root=None, progress: bool = False):
-        self.read = partial(read_pixels, clip, root=root)
+        self.root, self.read = root, partial(read_pixels, clip, root=root)
         self.kept, self.faults = {}, {}
         distinct = list({image_key(ref): ref for ref in refs}.values())
         height, width = clip.image_size
@@ -77,8 +79,9 @@ def read_examples(clip, pairs, image_root=None, nlp=None, numerals=False, progre
 
     Every picture is opened once, so that a broken one does not stop a run after hours. Returns
     (Examples, frame of the rows that were left out with their `error`): no usable caption or
-    picture, a foil (`is_foil`), an error that the table itself states. numerals: count "two" among
-    the attributes. Raises UserError for a table without these columns and when nothing is left.
+    picture, a foil (`is_foil` true or 1, also as text) or neither true nor false, an error that
+    the table itself states. numerals: count "two" among the attributes. Raises UserError for a
+    table without these columns and when nothing is left.
     """
     missing = [name for name in ("image", "caption") if name not in pairs]
     if missing:
@@ -100,12 +103,21 @@ def read_examples(clip, pairs, image_root=None, nlp=None, numerals=False, progre
 
 def row_fault(clip, row: dict) -> str | None:
     """Why a row cannot be trained on, the picture apart."""
-    if isinstance(row.get("error"), str):
+    if isinstance(row.get("error"), str) and row["error"]:
         return row["error"]
-    if row.get("is_foil") is True:
-        return "a false caption"
+    foil = truth(row.get("is_foil"))
+    if foil is not False:
+        said = str(row["is_foil"])[:40]
+        return "a false caption" if foil else f"is_foil must be true or false, not {said!r}"
     read = read_caption(clip, 0, row["caption"], "", "offsets")
     return read if isinstance(read, str) else None
+
+
+def truth(value) -> bool | None:
+    """What a cell says, as CSV, JSON or Parquet give it; a missing one False, another text None."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return False
+    return TRUTH.get(str(value).strip().lower())
 
 
 def parsed(clip, captions, images, pictures, nlp, numerals, progress) -> Examples:

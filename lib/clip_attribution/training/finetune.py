@@ -24,15 +24,15 @@ from tqdm.auto import tqdm
 
 from ..errors import UserError
 from ..models import Clip, load_clip
-from ..tables import digest, read_pairs
+from ..tables import read_pairs
 from . import distributed
-from .checkpoint import load_checkpoint, load_final, save_checkpoint, save_final
+from .checkpoint import load_checkpoint, load_final, run_key, save_checkpoint, save_final
 from .examples import Examples, negatives_of, read_examples
 from .finetune_options import PRECISIONS, build_parser, check_options
 from .objective import Weights, accumulate_gradients, make_part
 
 MAX_LAM = 1e6  # beyond it the softmax of a saturated attribution has left nothing but rounding
-MAX_SCALE = math.log(100)  # CLIP's own limit of its logit scale
+MAX_SCALE = math.log(100)  # CLIP's own limit of its logit scale, unless it starts above
 
 
 def finetune(
@@ -48,8 +48,9 @@ def finetune(
     mode: no dropout, and batch normalisation keeps its statistics.
 
     Returns (the tuned Clip, frozen; the log, one row a step: step, loss, itc, attr, a_obj, a_comp,
-    used, lam, lr, scale). Raises UserError on unusable options, a folder with another run, and a
-    picture that has become unreadable.
+    entropy, used, lam, lr, scale). entropy, in nats, is that of the softmax of the gradient method,
+    NaN for the others: near 0 it is saturated and trains nothing. Raises UserError on unusable
+    options, a folder with another run, and a picture that has become unreadable.
     """
     if save_every < 1:
         raise UserError("save_every must be at least 1")
@@ -66,18 +67,6 @@ def finetune(
         log = train(run, out, key, save_every, progress)
     model.to(clip.dtype).requires_grad_(False)
     return tuned, pd.DataFrame(log)
-
-
-def run_key(clip, examples: Examples, cfg: dict) -> str:
-    """What decides the result: weights, pairs with their parse, options."""
-    images = [ref if isinstance(ref, str) else picture_key(ref) for ref in examples.images]
-    rows = images, examples.captions, examples.concepts
-    return digest(clip.weights_hash, rows, sorted(cfg.items()))
-
-
-def picture_key(ref) -> str:
-    """A path as text, or what an image shows."""
-    return digest(ref.size, ref.mode, ref.tobytes()) if hasattr(ref, "tobytes") else str(ref)
 
 
 def train(run: "Run", out: Path, key: str, save_every: int, progress: bool) -> list[dict]:
@@ -112,6 +101,7 @@ class Run:
         self.steps = cfg["steps"] or self.per_epoch * cfg["epochs"]
         self.optimizer = make_optimizer(clip.model, cfg)
         self.state = {"lam": cfg["lam"]}
+        self.max_scale = max(MAX_SCALE, clip.model.logit_scale.item())  # of the untuned model
 
     def rows(self, step: int) -> np.ndarray:
         """This process's rows of one step: a new order in every epoch, the same for one seed.
@@ -176,7 +166,7 @@ class Run:
         found = self.gradients(step, self.cfg["itc"], lam)
         self.optimizer.step()
         with torch.no_grad():
-            scale = self.model.logit_scale.clamp_(max=MAX_SCALE).exp().item()
+            scale = self.model.logit_scale.clamp_(max=self.max_scale).exp().item()
         return {"step": step, **found, "lam": lam, "lr": rate, "scale": scale}
 
 

@@ -34,7 +34,7 @@ MEANING = {
     "seed": "order of the pairs, draws",
     "precision": "fp32, or amp: forward passes in bfloat16",
     "calibration": "batches that the weight of the attribution loss is calibrated on",
-    "share": "of the contrastive gradient, what calibration gives the attribution loss",
+    "share": "of the contrastive gradient, what calibration gives the attribution loss; 0: nothing",
     "steps": "number of steps in place of epochs",
 }
 OBJECTIVES, PRECISIONS = ("contrastive", "cae"), {"fp32": None, "amp": torch.bfloat16}
@@ -50,6 +50,11 @@ def check_options(options: dict, clip, examples, world: int = 1) -> dict:
         raise UserError(f"unknown option {sorted(unknown)[0]!r}: choose from {', '.join(DEFAULTS)}")
     cfg = DEFAULTS | options
     check_values(cfg)
+    if getattr(clip.model, "logit_bias", None) is not None:
+        raise UserError("the model has a logit_bias: its loss is a sigmoid one, and only the "
+                        "softmax loss is trained here; choose a model without")  # fmt: skip
+    if cfg["lam"] is None and cfg["itc"] and not cfg["share"]:
+        cfg["lam"] = 0.0  # what calibration would give, if the attribution loss has a gradient
     pairs, parts = len(examples.captions), cfg["accumulate"] * world
     if cfg["batch"] > pairs:
         raise UserError(f"a batch of {cfg['batch']} of {pairs} usable pairs: take a smaller batch")

@@ -3,9 +3,10 @@
 ARO's NegCLIP (Yuksekgonul et al., ICLR 2023) swaps words of the same kind; here the kinds are the
 roles of `roles.parse_captions`, so that a negative is false in an attribute or a relation.
 
-A swap that states the same facts ("a cup and a box", "a cup next to a box") is none. Whether
-a relation or attribute that is put in place of another happens to hold too is not known: of a
-picture with a cup above and left of a box both "above" and "left of" are true.
+A swap that states the same facts ("a cup and a box", "a cup next to a box", "a man and a woman
+riding horses") is none. Whether a relation or attribute that is put in place of another happens to
+hold too is not known: of a picture with a cup above and left of a box both "above" and "left of"
+are true.
 """
 
 import re
@@ -58,14 +59,18 @@ def replacements(caption: str, concepts: list, candidates: dict, rng) -> list[st
 
 
 def facts(concepts: list, texts: list[str]) -> list:
-    """What a caption states whose concepts have these texts, in an order of its own."""
+    """What a caption states whose concepts have these texts, in an order of its own.
+
+    The ends of a relation are sets, of which a symmetric relation has only one.
+    """
     stated = []
     for concept, text in zip(concepts, texts, strict=True):
         if concept.role == "attribute":
-            stated.append((text, texts[concept.of]))
+            stated.append((text, (texts[concept.of],)))
         elif concept.role == "relation":
-            ends = [texts[i] for i in concept.of]
-            stated.append((text, *(sorted(ends) if text in SYMMETRIC else ends)))
+            sides = concept.ends or [(i,) for i in concept.of]
+            sides = [sum(sides, ())] if text in SYMMETRIC else sides
+            stated.append((text, *(tuple(sorted(texts[i] for i in side)) for side in sides)))
     return sorted(stated)
 
 

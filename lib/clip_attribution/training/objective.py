@@ -28,7 +28,7 @@ from ..attribution.inputs import text_features, trimmed
 from ..attribution.rows import encode_image
 from . import distributed
 
-MEANS = ("attr", "a_obj", "a_comp")  # logged as means over the captions used
+MEANS = ("attr", "a_obj", "a_comp", "entropy")  # logged as means over the captions used
 
 
 @dataclass
@@ -112,7 +112,8 @@ def accumulate_gradients(model, parts, weights: Weights, rank=0, world=1, amp=No
 
     Of several processes, the sum of their gradients is that of the whole batch. amp: a dtype to run
     the forward passes in (autocast), or None. Returns floats of the whole batch: loss, itc, attr,
-    a_obj, a_comp (means over the captions used) and used; NaN for what was left out.
+    a_obj, a_comp, entropy (means over the captions used) and used; NaN for what was left out, and
+    for the entropy of a method that has none.
     """
     autocast = {"device_type": parts[0].ids.device.type, "dtype": amp, "enabled": amp is not None}
     total = sum(distributed.everyones(sum(part.used for part in parts), world))
@@ -132,7 +133,7 @@ def accumulate_gradients(model, parts, weights: Weights, rank=0, world=1, amp=No
             values = found.values.float()
             attr, used = attribution_loss(values, part.objects, part.composition, weights.margin)
             loss = loss + weights.lam * attr * used / total
-            sums += means(values, part, attr) * used
+            sums += means(values, part, attr, found.entropy) * used
         if loss.requires_grad:
             loss.backward()
     return logged(weights, itc, sum(distributed.everyones(sums, world)), total)
@@ -178,9 +179,10 @@ def whole_batch_loss(model, kept, place: int, own: list[Tensor]) -> Tensor:
     return contrastive_loss(*features, scale if place == 0 else scale.detach())
 
 
-def means(values: Tensor, part: Part, attr: Tensor) -> Tensor:
+def means(values: Tensor, part: Part, attr: Tensor, entropy: Tensor | None) -> Tensor:
     """The numbers of MEANS of one part."""
     used = part.objects.any(-1) & part.composition.any(-1)
     masks = part.objects, part.composition
     of_roles = [masked_means(values[used], mask[used]).mean() for mask in masks]
-    return torch.stack([attr, *of_roles]).detach().cpu()
+    even = attr.new_tensor(float("nan")) if entropy is None else entropy[used].mean()
+    return torch.stack([attr, *of_roles, even]).detach().cpu()
