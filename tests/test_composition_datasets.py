@@ -215,8 +215,39 @@ def test_the_excluded_relations_are_read_from_a_notebook_or_a_list(tmp_path):
     notebook = write(tmp_path / "a.ipynb", {"cells": [{"source": "# no"}, cell]})
     assert aro.excluded_relations(notebook) == ["beside", "next to"]
     assert aro.excluded_relations(write(tmp_path / "a.json", ["near"])) == ["near"]
-    with pytest.raises(UserError, match="no list of relation names"):
-        aro.excluded_relations(write(tmp_path / "b.ipynb", {"cells": []}))
+    names = write(tmp_path / "a.txt", "\ufeffnear\n\n in between \n")
+    assert aro.excluded_relations(names) == ["near", "in between"]
+    empty = [write(tmp_path / "b.ipynb", {"cells": []}), write(tmp_path / "b.txt", "\n"),
+             write(tmp_path / "b.json", []), write(tmp_path / "c.json", {"x": 1})]  # fmt: skip
+    for path in empty:
+        with pytest.raises(UserError, match="no list of relation names"):
+            aro.excluded_relations(path)
+    for absent in ("no.txt", "no.json"):
+        with pytest.raises(UserError, match="cannot read"):
+            aro.excluded_relations(tmp_path / absent)
+
+
+def test_the_excluded_relations_are_looked_for_beside_the_data(tmp_path):
+    data = write(tmp_path / "visual_genome_relation.json", [aro_record()])
+    assert aro.find_excluded(data) is None
+    cell = {"source": ["symmetric = ['beside']\n"]}
+    name = "Replicate ARO! VG-Relation, VG-Attribution.ipynb"
+    places = {  # the later ones go before
+        f"notebooks/{name}": {"cells": [cell]}, name: {"cells": [cell, cell]},
+        "excluded_relations.txt": "near\n", "excluded_relations.json": ["by"],
+    }  # fmt: skip
+    for place, expected in zip(places, ("beside", "beside", "near", "by"), strict=True):
+        write(tmp_path / place, places[place])
+        assert aro.find_excluded(data) == aro.find_excluded(tmp_path) == [expected]
+
+
+def test_what_counts_in_aro_is_refused_elsewhere(tmp_path):
+    path = write(tmp_path / "a.json", ["near"])
+    assert aro.counting_options("aro-relation", 3, path) == {"at_least": 3, "exclude": ["near"]}
+    assert aro.counting_options("sugarcrepe") == {}
+    for name, given in (("sugarcrepe", {"at_least": 2}), ("aro-attribute", {"exclude": path})):
+        with pytest.raises(UserError, match="is for aro-relation"):
+            aro.counting_options(name, **given)
 
 
 def test_negclip_lists_are_read_and_bad_ones_reported(tmp_path):
@@ -351,7 +382,7 @@ def test_comvg_names_the_wrong_part_with_and_without_a_column_for_it(tmp_path):
              '1,a man sits,"man,sit,table","(\'dog\', \'sit\', \'table\')",5,6.0']  # fmt: skip
     frame = comvg.load(write(tmp_path / "ComVG.csv", "\n".join(lines)))
     assert frame["group"][0] == "subject" and frame["images"][0] == ["5.jpg", "6.jpg"]
-    official = "id,sentence,pos_triplet,pos_image_id,neg_image_id,neg_value\n1,a,\"m,s,t\",5,6,verb"
+    official = 'id,sentence,pos_triplet,pos_image_id,neg_image_id,neg_value\n1,a,"m,s,t",5,6,verb'
     assert comvg.load(write(tmp_path / "ComVG.csv", official))["group"][0] == "verb"
 
 
@@ -414,7 +445,7 @@ def test_the_exported_token_file_holds_the_captions_of_the_json_file(exported):
     assert first["image"].tolist() == second["image"].tolist()
 
 
-SENTENCES = ("A \"girl sings.", "A girl is, singing.")
+SENTENCES = ('A "girl sings.', "A girl is, singing.")
 
 
 @pytest.mark.parametrize("name, text, group", [

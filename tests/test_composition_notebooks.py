@@ -21,11 +21,13 @@ from clip_attribution.composition_tables import (
     chosen,
     compared,
     composition_results,
+    counting_rules,
     drawn,
     facts_of,
     main_rows,
     overview,
 )
+from clip_attribution.datasets import load_benchmark
 from clip_attribution.datasets.scenes.export import export
 from clip_attribution.errors import UserError
 from clip_attribution.untrained import random_weights
@@ -131,6 +133,7 @@ def test_ones_own_files_are_sampled_and_a_missing_folder_is_one_line(clip, tmp_p
     (tmp_path / "aro-relation" / "export.json").unlink()
     found = composition_results(clip, ["aro-relation"], files=tmp_path, n=6, cache="")
     assert len(found["aro-relation"].frame) == 6 and not found["aro-relation"].embedded
+    assert "few their cases: none has 25; ARO's own list was not given" in counting_rules(found)
     assert "other model" in compared(found).iloc[0]["published, CLIP ViT-B/32"]
     for names, files in ((["sts-b", "comvg"], tmp_path), (["comvg"], tmp_path / "none")):
         with pytest.raises(UserError, match="there is no") as caught:
@@ -149,6 +152,27 @@ def test_unreadable_pictures_are_an_error_with_the_first_reason(clip, tmp_path):
         picture.write_bytes(b"no picture")
     with pytest.raises(UserError, match="svo-probes: not one of 3 rows could be scored: "):
         composition_results(clip, ["svo-probes"], files=tmp_path)
+
+
+def test_the_table_says_which_relations_of_aro_count(clip, found, tmp_path):
+    said = "ARO relation: all relations, however few their cases: the embedded world has few."
+    assert counting_rules(found) == said
+    assert "not among these" in counting_rules({"sts-b": found["sts-b"]})
+    export("aro-relation", tmp_path, 90, 3, progress=False)
+    (tmp_path / "export.json").unlink()
+    counts = load_benchmark("aro-relation", tmp_path)["group"].value_counts()
+    assert counts.max() < 25 * 2 and counts.min() < 25 <= counts.max()
+    run = {"files": tmp_path, "n": 40, "cache": ""}
+    rows = composition_results(clip, ["aro-relation"], **run)["aro-relation"].rows
+    beside = rows[rows["published"].notna()]
+    assert beside["note"].str.startswith(
+        "relations with >= 25 cases; ARO's own list was not given"
+    ).all()  # fmt: skip
+    assert set(rows["group"]) - {"all"} <= set(counts.index[counts >= 25])
+    (tmp_path / "excluded_relations.txt").write_text(counts.index[0])
+    listed = composition_results(clip, ["aro-relation"], **run)
+    assert counting_rules(listed) == "ARO relation: relations, less the 1 of the given list."
+    assert set(listed["aro-relation"].rows["group"]) == set(counts.index[1:]) | {"all"}
 
 
 def test_winoground_is_compared_on_its_clean_cases_only_where_they_are_the_real_ones():

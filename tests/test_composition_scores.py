@@ -19,7 +19,13 @@ from clip_attribution.composition import (
     winoground_correct,
 )
 from clip_attribution.composition_estimates import correlation_table, recall_table
-from clip_attribution.composition_scores import measure, nested_weights, summarise
+from clip_attribution.composition_scores import (
+    aro_notes,
+    aro_rule,
+    measure,
+    nested_weights,
+    summarise,
+)
 from clip_attribution.datasets import (
     aro,
     comvg,
@@ -282,6 +288,39 @@ def test_aro_attribute_needs_25_cases_of_a_pair():
     assert value(summarise(frame, "aro-attribute"), "attribute accuracy") == 50
     with pytest.raises(UserError, match="no group has 99 cases"):
         summarise(frame, "aro-attribute", at_least=99)
+
+
+def test_a_sample_of_aro_follows_the_rule_of_the_whole_file(tmp_path):
+    whole = scored([("on", [1] * 30), ("under", [0] * 25), ("near", [1] * 24), ("by", [0] * 40)])
+    options, rule = aro_rule("aro-relation", whole, tmp_path)
+    assert rule == "relations with >= 25 cases; ARO's own list was not given"
+    part = whole.iloc[[0, 1, 30, 60, 61]]  # two of "on", one of "under", two of "near"
+    table = summarise(part, "aro-relation", **options)
+    assert value(table, "relation accuracy") == 50 and value(table, "relation accuracy",
+                                                             column="n") == 3  # fmt: skip
+    assert value(table, "relation accuracy", column="missing") == "by"
+    notes = aro_notes(table, rule)
+    assert notes == [f"{rule}; 1 of these, counted in the whole file, have no case here", "", ""]
+    same = summarise(whole, "aro-relation", **options)
+    pd.testing.assert_frame_equal(same, summarise(whole, "aro-relation"))
+    with pytest.raises(UserError, match="the 2 cases are of no group that counts"):
+        summarise(whole.iloc[[60, 61]], "aro-relation", **options)
+
+
+def test_aros_list_beside_the_data_replaces_the_count_and_is_said(tmp_path):
+    whole = scored([("on", [1] * 3), ("under", [0] * 2), ("near", [1] * 24), ("by", [0] * 40)])
+    (tmp_path / "excluded_relations.txt").write_text("near\nby\n")
+    options, rule = aro_rule("aro-relation", whole, tmp_path / "visual_genome_relation.json")
+    assert rule == "relations, less the 2 of the given list"
+    assert value(summarise(whole, "aro-relation", **options), "relation accuracy") == 50
+    options, rule = aro_rule("aro-relation", whole, tmp_path, exclude=["by"], at_least=3)
+    assert rule == "relations with >= 3 cases, less the 1 of the given list"
+    assert value(summarise(whole, "aro-relation", **options), "relation accuracy") == 100
+    options, rule = aro_rule("aro-attribute", whole, tmp_path, at_least=1)
+    assert rule == "attribute pairs with >= 1 case; ARO asks for 25" and "exclude" not in options
+    assert aro_rule("aro-attribute", whole, tmp_path)[1] == "attribute pairs with >= 25 cases"
+    with pytest.raises(UserError, match="no group outside the list"):
+        summarise(whole, "aro-relation", exclude=["on", "under", "near", "by"])
 
 
 def test_sugarcrepe_averages_subsets_and_not_records():

@@ -14,7 +14,7 @@ from clip_attribution.cli import main
 from clip_attribution.datasets import BENCHMARKS, MISALIGNMENT
 from clip_attribution.datasets.scenes.export import export
 from clip_attribution.errors import UserError
-from clip_attribution.evaluation import evaluate, show
+from clip_attribution.evaluation import evaluate, sample, show
 from clip_attribution.published import beside, main_table, published
 
 NAMES = [name for name, benchmark in BENCHMARKS.items() if benchmark.kind == MISALIGNMENT]
@@ -98,6 +98,17 @@ def test_a_limit_keeps_captions_with_their_foils(clip, exported, tmp_path):
     assert len(pairs) == 40 and (pairs.groupby("pair")["is_foil"].sum() == 1).all()
 
 
+def test_a_limit_holds_for_decisions_and_keeps_the_captions_of_a_picture_together():
+    cases = pd.DataFrame({"case_id": list("abcdef"), "error": None})
+    assert len(sample(cases, 4, 0)) == 4 and len(sample(cases, 9, 0)) == 6
+    drawn = {tuple(sample(cases, 2, seed)["case_id"]) for seed in range(20)}
+    assert len(drawn) > 5
+    captions = pd.DataFrame({"pair_id": range(30), "image": [f"{i // 5}.jpg" for i in range(30)]})
+    part = sample(captions, 12, 1, "image")
+    assert len(part) == 10 and (part["image"].value_counts() == 5).all()
+    assert len(sample(captions, 3, 1, "image")) == 5
+
+
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(exported, tmp_path):
     data = str(exported("foil"))
     command = [sys.executable, "-m", "clip_attribution", "evaluate", "foil", "--data", data]
@@ -115,9 +126,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(exported, tmp_path):
     assert "attribution" in again.stdout and not (killed / "parts").exists()
     assert (killed / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
     for name in ("words.parquet", "pairs.parquet"):
-        pd.testing.assert_frame_equal(
-            pd.read_parquet(killed / name), pd.read_parquet(whole / name)
-        )
+        pd.testing.assert_frame_equal(pd.read_parquet(killed / name), pd.read_parquet(whole / name))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +170,24 @@ def test_published_numbers_are_marked_and_as_printed():
     assert "0.500 [0.400, 0.600]" in shown and "ALOHa (published)" in shown
 
 
+def test_template_and_alignment_are_the_benchmarks_own_unless_given(tmp_path):
+    out = tmp_path / "out"
+    for name, given, expected in (
+        ("sugarcrepe", [], {"template": ""}),
+        ("sugarcrepe", ["--template", "a "], {"template": "a "}),
+        ("rich-hf", [], {"template": "A photo depicts ", "alignment": "rich_hf_tokens"}),
+        ("rich-hf", ["--alignment", "offsets"], {"alignment": "offsets"}),
+    ):  # fmt: skip
+        if not (tmp_path / name).exists():
+            export(name, tmp_path / name, 12, 0, 64, None, False)
+        command = ["evaluate", name, "--data", str(tmp_path / name), "--out", str(out), "--quiet"]
+        assert main([*command, *given]) == 0
+        file = "evaluation.json" if name == "sugarcrepe" else "score.json"
+        facts = json.loads((out / file).read_text("utf-8"))
+        assert facts.get("options", facts).items() >= expected.items()
+        shutil.rmtree(out)
+
+
 def test_grounding_and_composition_are_evaluated_by_the_same_command(tmp_path, capsys):
     for name in ("refcoco", "sugarcrepe"):
         export(name, tmp_path / name, 12, 0, 64, None, False)
@@ -188,3 +215,49 @@ def test_aro_counts_small_groups_only_when_asked_to(tmp_path, capsys):
     assert json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["at_least"] == 2
     assert main(["evaluate", "sugarcrepe", *command, "--at-least", "2"]) == 2
     assert "at_least is for aro-relation" in capsys.readouterr().err
+
+
+def noted(out):
+    """Note and n of the row of an ARO table that stands beside the published value."""
+    results = pd.read_csv(out / "results.csv", keep_default_na=False)
+    row = results[results["group"] == "all"].iloc[0]
+    return row["note"], float(row["n"])
+
+
+def test_aros_list_is_found_beside_the_data_or_given_and_the_note_says_which(tmp_path, capsys):
+    data, out = tmp_path / "data", tmp_path / "out"
+    export("aro-relation", data, 60, 0, 64, None, False)
+    records = json.loads((data / "visual_genome_relation.json").read_text("utf-8"))
+    counts = pd.Series([record["relation_name"] for record in records]).value_counts()
+    most, least = counts.index[0], int(counts.iloc[1])
+    command = ["evaluate", "aro-relation", "--data", str(data), "--out", str(out), "--quiet"]
+    assert main([*command, "--at-least", str(least)]) == 0
+    without = f"relations with >= {least} cases; ARO's own list was not given"
+    assert noted(out)[0] == without and without in capsys.readouterr().out
+    (data / "excluded_relations.json").write_text(json.dumps([most]))
+    assert main(command) == 0
+    assert noted(out) == ("relations, less the 1 of the given list", 60 - counts.iloc[0])
+    assert json.loads((out / "evaluation.json").read_text("utf-8"))["exclude"] == [most]
+    given = tmp_path / "own.txt"
+    given.write_text("\n".join(counts.index[:2]))
+    assert main([*command, "--exclude", str(given)]) == 0
+    assert noted(out) == ("relations, less the 2 of the given list", 60 - counts.iloc[:2].sum())
+    assert main([*command, "--exclude", str(tmp_path / "none.txt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_limit_leaves_the_rule_of_aro_as_it_is(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    export("aro-attribute", data, 60, 0, 64, None, False)
+    records = json.loads((data / "visual_genome_attribution.json").read_text("utf-8"))
+    counts = pd.Series(["_".join(record["attributes"]) for record in records]).value_counts()
+    command = ["evaluate", "aro-attribute", "--data", str(data), "--out", str(out), "--quiet"]
+    assert main([*command, "--at-least", "2", "--limit", "30"]) == 0
+    rows = pd.read_csv(out / "results.csv")
+    here = set(rows.loc[rows["measure"] == "accuracy", "group"])
+    assert here < set(counts.index[counts >= 2])
+    absent = int((counts >= 2).sum()) - len(here)
+    assert noted(out)[0] == (
+        "attribute pairs with >= 2 cases; ARO asks for 25; "
+        f"{absent} of these, counted in the whole file, have no case here"
+    )

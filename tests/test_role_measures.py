@@ -30,6 +30,7 @@ from clip_attribution.role_measures import (
     attribute_roles,
     caption_means,
     chosen,
+    completeness,
     gap_table,
     normalised,
     paired_effect,
@@ -333,6 +334,20 @@ def test_figures_show_every_method_and_role(clip, measured):
     curve = ratio_curve(data, least=4)
     assert len(ratio_panels(curve).axes) == curve["method"].nunique() >= 2
     assert "too few" in ratio_panels(ratio_curve(data)).texts[0].get_text()
+
+
+def test_the_gap_of_integrated_gradients_is_said_beside_what_they_sum_to(clip):
+    pairs = load_captions("scenes", n=4, seed=3)
+    tokens, noted = attribute_roles(clip, pairs, ["integrated_gradients", "attention"])
+    known = noted["integrated_gradients"].set_index("pair_id")
+    sums = {pair: sum(own["attribution"]) for pair, own in
+            tokens[tokens["method"] == "integrated_gradients"].groupby("pair_id")}  # fmt: skip
+    aims = [abs(sums[pair] - known["completeness_gap"][pair]) for pair in sums]
+    gaps = [abs(gap) for gap in known["completeness_gap"]]
+    said = completeness(tokens, noted)
+    assert "20 steps" in said and f"sum to {np.mean(aims):.2g} on average" in said
+    assert f"miss it by {np.mean(gaps):.2g} on average, {max(gaps):.2g} at most" in said
+    assert "not among these methods" in completeness(tokens, {"attention": noted["attention"]})
 
 
 def test_sentences_name_published_values_as_published():

@@ -16,7 +16,9 @@ Evaluate a model on a benchmark's official files; print the table and write it t
 data/README.md says where each benchmark comes from and how its files lie. `clip-attribution scenes
 export BENCHMARK DIR` writes the embedded world in the same form. Every word and pair is kept in
 DIR/words.parquet and DIR/pairs.parquet, so a stopped run goes on where it was. A protocol decides
-by its own rules: --decision and --variant only fill the columns of pairs.parquet."""
+by its own rules: --decision and --variant only fill the columns of pairs.parquet. --epsilon,
+--template and --alignment are by default (None) the benchmark's own: no template for composition,
+alignment to its tokens for rich-hf, elsewhere those of score."""
 
 
 def add_evaluate(commands):
@@ -57,7 +59,14 @@ def add_evaluate(commands):
         "--at-least",
         metavar="N",
         type=positive,
-        help="ARO: leave out relations and attribute pairs with fewer cases (default: 25)",
+        help="ARO: leave out relations and attribute pairs with fewer cases (default: 25; "
+        "with a list of relations 1)",
+    )
+    parser.add_argument(
+        "--exclude",
+        metavar="FILE",
+        help="ARO relation: names to leave out, ARO's own notebook or a list (default: looked for "
+        "beside the data, see data/README.md)",
     )
     parser.add_argument(
         "--chunk-rows", metavar="N", type=positive, default=512, help="as for score (%(default)s)"
@@ -65,7 +74,7 @@ def add_evaluate(commands):
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     add_model_options(parser)
     add_attribution_options(parser)
-    parser.set_defaults(run=run_evaluate, epsilon=None)
+    parser.set_defaults(run=run_evaluate, epsilon=None, template=None, alignment=None)
 
 
 def run_evaluate(args):

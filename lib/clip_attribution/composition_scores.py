@@ -15,6 +15,7 @@ import pandas as pd
 
 from .composition import retrieval_scores, score_choices, sts_scores, winoground_correct
 from .composition_estimates import COLUMNS, resampled_shares, weighted_mean
+from .datasets.aro import find_excluded
 from .errors import UserError
 from .metrics import mean_estimate
 
@@ -32,6 +33,8 @@ SUGARCREPE = {
 VALSE = {False: ["actant-swap", "action-replacement", "relations"],
          True: [["actant-swap", "action-replacement"], "relations"]}  # fmt: skip
 RETRIEVAL, SIMILARITY = ("coco-retrieval", "flickr30k-retrieval"), ("sts-b", "sick-r")
+ARO_PARTS = {"aro-relation": "relations", "aro-attribute": "attribute pairs"}
+LEAST = 25  # cases that an attribute pair needs in ARO
 WINOGROUND_CHANCE = {"text": 25.0, "image": 25.0, "group": 100 / 6}
 
 
@@ -60,20 +63,56 @@ def measure(clip, benchmark: str, frame, images=None, template="", seed=0, optio
     return summarise(scored, benchmark, seed, **(options or {})), scored
 
 
-def aro_relation(scored, exclude=None, at_least=None, seed=0) -> pd.DataFrame:
+def aro_relation(scored, exclude=None, at_least=None, cases=None, seed=0) -> pd.DataFrame:
     """Macro mean over VG-Relation's relations.
 
     exclude: relations to leave out; `datasets.aro.excluded_relations` reads ARO's own 157 from its
     notebook. Without it the relations with fewer than 25 cases are left out, our choice, as ARO
-    does with attribute pairs; at_least sets another number.
+    does with attribute pairs; at_least sets another number. cases: of each relation in the whole
+    file, where scored is a sample of it; those that count and have none here are named in missing.
     """
-    least = at_least or (25 if exclude is None else 1)
-    return _macro(scored, "relation accuracy", set(exclude or ()), least, seed)
+    least = at_least or (LEAST if exclude is None else 1)
+    return _macro(scored, "relation accuracy", set(exclude or ()), least, cases, seed)
 
 
-def aro_attribute(scored, at_least: int = 25, seed=0) -> pd.DataFrame:
-    """Macro mean over VG-Attribution's attribute pairs with at least 25 cases, as in ARO."""
-    return _macro(scored, "attribute accuracy", set(), at_least, seed)
+def aro_attribute(scored, at_least=None, cases=None, seed=0) -> pd.DataFrame:
+    """Macro mean over VG-Attribution's attribute pairs with at least 25 cases, as in ARO.
+
+    at_least, cases: as for `aro_relation`.
+    """
+    return _macro(scored, "attribute accuracy", set(), at_least or LEAST, cases, seed)
+
+
+def aro_rule(benchmark: str, whole, data, exclude=None, at_least=None) -> tuple[dict, str]:
+    """(options for `summarise`, the same in words): which groups of an ARO file count.
+
+    whole: the frame of the whole file, before a sample is drawn of it, so that the rule is the same
+    for a sample. data: the file or its folder, where ARO's list is looked for if exclude is None
+    (`datasets.aro.find_excluded`). Raises UserError when that is no list.
+    """
+    cases = whole["group"][whole["error"].isna()].astype(str).value_counts()
+    options = {"at_least": at_least, "cases": cases}
+    known = "; ARO asks for 25" if at_least not in (None, LEAST) else ""
+    if benchmark == "aro-relation":
+        exclude = find_excluded(data) if exclude is None else list(exclude)
+        options["exclude"] = exclude
+        known = "; ARO's own list was not given"
+        if exclude is not None:
+            known = f", less the {len(exclude)} of the given list"
+    least = at_least or (LEAST if exclude is None else 1)
+    said = f" with >= {least} case{'s' * (least > 1)}" if least > 1 or exclude is None else ""
+    return options, ARO_PARTS[benchmark] + said + known
+
+
+def aro_notes(table: pd.DataFrame, rule: str) -> list[str]:
+    """A note for each row of an ARO table: the rule where a paper prints the value, else none."""
+    absent = [len(text.split(", ")) if text else 0 for text in table["missing"]]
+    notes = [
+        rule + (f"; {n} of these, counted in the whole file, have no case here" if n else "")
+        for n in absent
+    ]
+    return [note if group == "all" else ""
+            for note, group in zip(notes, table["group"], strict=True)]  # fmt: skip
 
 
 def sugarcrepe(scored, seed=0) -> pd.DataFrame:
@@ -163,13 +202,17 @@ def _leaves(tree) -> list[str]:
     return [tree] if isinstance(tree, str) else [leaf for t in tree for leaf in _leaves(t)]
 
 
-def _macro(scored, measure, exclude: set, least: int, seed) -> pd.DataFrame:
-    good = scored[scored["error"].isna() & ~scored["group"].isin(exclude)]
-    counts = good["group"].value_counts()
-    kept = good[good["group"].isin(counts.index[counts >= least])]
+def _macro(scored, measure, exclude: set, least: int, cases, seed) -> pd.DataFrame:
+    good = scored[scored["error"].isna()]
+    cases = good["group"].value_counts() if cases is None else cases
+    counted = sorted(set(cases.index[cases >= least]) - exclude)
+    kept = good[good["group"].isin(counted)]
+    if len(good) and not counted:
+        listed = " outside the list of those to exclude" if exclude else ""
+        raise UserError(f"no group{listed} has {least} cases: lower at_least (--at-least)")
     if len(good) and not len(kept):
-        raise UserError(f"no group has {least} cases: lower at_least (--at-least)")
-    return accuracies(kept, {measure: sorted(kept["group"].unique())}, seed)
+        raise UserError(f"the {len(good)} cases are of no group that counts: take a larger sample")
+    return accuracies(kept, {measure: counted}, seed)
 
 
 def _pool(scored, measure, seed) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .benchmark_tables import chosen as chosen_of
 from .benchmark_tables import exported, find_place
-from .composition_scores import RETRIEVAL, measure
+from .composition_scores import ARO_PARTS, LEAST, RETRIEVAL, aro_notes, aro_rule, measure
 from .datasets import BENCHMARKS, COMPOSITION, load_benchmark
 from .datasets.scenes.export import RECEIPT
 from .errors import UserError
@@ -97,9 +97,7 @@ def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Re
     whole = load_benchmark(name, data, images)
     frame = drawn(name, whole, n, seed)
     embedded = (folder_of(data) / RECEIPT).is_file()
-    # a macro mean over the relations of a sample would lose those that are rare in it
-    few = embedded or len(frame) < len(whole)
-    options = {"at_least": 1} if few and name.startswith("aro-") else {}
+    options, rule = counted(name, whole, data, embedded) if name in ARO_PARTS else ({}, "")
     tables = []
     for one in (clip, baseline):
         table, scored = measure(one, name, frame, images, seed=seed, options=options,
@@ -110,7 +108,18 @@ def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Re
             raise UserError(f"{name}: not one of {len(scored)} rows could be scored{reason}")
         tables.append(table)
         frame = scored if one is clip else frame
-    return Result(all_rows(name, *tables, embedded), frame, embedded)
+    return Result(all_rows(name, *tables, embedded, rule), frame, embedded)
+
+
+def counted(name: str, whole, data, embedded: bool) -> tuple[dict, str]:
+    """`aro_rule`; every group counts in the embedded world and in files whose groups are small."""
+    options, rule = aro_rule(name, whole, data)
+    if not embedded and (options.get("exclude") or (options["cases"] >= LEAST).any()):
+        return options, rule
+    listless = "; ARO's own list was not given" if name == "aro-relation" else ""
+    reason = "the embedded world has few" if embedded else f"none has {LEAST}{listless}"
+    rule = f"all {ARO_PARTS[name]}, however few their cases: {reason}"
+    return {"at_least": 1, "cases": options["cases"]}, rule
 
 
 def drawn(name: str, frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
@@ -127,12 +136,12 @@ def drawn(name: str, frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     return frame.iloc[rows].reset_index(drop=True)
 
 
-def all_rows(name: str, table, random, embedded: bool = False) -> pd.DataFrame:
+def all_rows(name: str, table, random, embedded: bool = False, rule: str = "") -> pd.DataFrame:
     """Measured rows with those of random weights, and the published value where there is one.
 
     table, random: of `composition_scores.measure`, the same measures and groups. Adds name,
-    benchmark, random, random_low, random_high, published (CLIP ViT-B/32) and main: whether the row
-    is one that a paper prints.
+    benchmark, random, random_low, random_high, published (CLIP ViT-B/32), main: whether the row
+    is one that a paper prints, and note: the rule by which ARO's groups count ("" elsewhere).
     """
     values = random[["measure", "group", "value", "low", "high"]].rename(
         columns={"value": "random", "low": "random_low", "high": "random_high"}
@@ -144,7 +153,8 @@ def all_rows(name: str, table, random, embedded: bool = False) -> pd.DataFrame:
     has_clean = rows["group"].eq(CLEAN).any() and not embedded  # tags of an export mean nothing
     main = rows["group"].eq(CLEAN if has_clean else "all")
     published = rows["measure"].map(known).astype(float).where(main)
-    return rows.assign(published=published, main=main, name=name, benchmark=TITLES[name])
+    note = aro_notes(table, rule) if rule else ""
+    return rows.assign(published=published, main=main, name=name, benchmark=TITLES[name], note=note)
 
 
 # ---------------------------------------------------------------- tables
@@ -183,6 +193,14 @@ def compared(found: dict[str, Result]) -> pd.DataFrame:
         f"published, {PRINTED}": printed,
         "missing parts": [len(text.split(", ")) if text else 0 for text in rows["missing"]],
     }).set_index(["benchmark", "measure"])  # fmt: skip
+
+
+def counting_rules(found: dict[str, Result]) -> str:
+    """By which rule the groups of ARO count, a line a benchmark; it stands in the rows' note."""
+    rows = main_rows(found)
+    rows = rows[rows["note"] != ""]
+    lines = [f"{title}: {note}." for title, note in rows[["benchmark", "note"]].to_numpy()]
+    return "\n".join(lines) or "ARO, whose groups count by a rule, is not among these benchmarks."
 
 
 def interval(rows, *names) -> list[str]:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .blip import load_blip
-from .composition_scores import measure
+from .composition_scores import ARO_PARTS, RETRIEVAL, aro_notes, aro_rule, measure
 from .datasets import COMPOSITION, MISALIGNMENT, get_benchmark, load_benchmark
+from .datasets.aro import counting_options
 from .errors import UserError
 from .grounding_evaluation import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, tables
 from .misalignment import EPSILON
@@ -29,20 +30,9 @@ SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref
 
 
 def evaluate(
-    clip,
-    benchmark,
-    data,
-    out,
-    *,
-    images=None,
-    limit=None,
-    nli=None,
-    public=False,
-    seed=0,
-    quiet=False,
-    epsilon=None,
-    **options,
-):
+    clip, benchmark, data, out, *, images=None, limit=None, nli=None, public=False, seed=0,
+    quiet=False, epsilon=None, **options,
+):  # fmt: skip
     """Evaluate a model on a misalignment benchmark; write what was found to the folder `out`.
 
     data, images: as for `load_benchmark`; images defaults to the folder of data. limit: only that
@@ -64,9 +54,7 @@ def evaluate(
         clip, table_of(pairs), out, image_root=images, epsilon=epsilon, quiet=quiet, **options
     )
     words, pairs = read_scored(out, pairs)
-    results = PROTOCOLS[benchmark](
-        words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed
-    )
+    results = PROTOCOLS[benchmark](words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed)
     facts = {"benchmark": benchmark, "epsilon": epsilon, "seed": seed, "public": public}
     facts |= {"limit": limit, "pairs": len(pairs), "errors": int(pairs["error"].notna().sum())}
     write_results(results, out, facts | {"score": report["key"], "model": report["model"]})
@@ -77,18 +65,18 @@ def evaluate(
 
 def evaluate_files(
     benchmark, data, *, images=None, out=None, model=None, pretrained=None, model_config=None,
-    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, at_least=None, **options,
+    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, at_least=None,
+    exclude=None, **options,
 ):  # fmt: skip
     """Load the model, evaluate it, and set the published numbers beside the measured ones.
 
     nli: name or folder of the judge of SeeTRUE-Feedback. heatmaps: methods of a grounding
-    benchmark; blip: name or folder of a BLIP that is measured beside. at_least: ARO's smallest
-    number of cases of a relation or attribute pair. Returns (results, number of
-    rows with an error). Raises UserError.
+    benchmark; blip: name or folder of a BLIP that is measured beside. at_least, exclude: what
+    counts in ARO (`counting_options`). Returns (results, number of rows with an error). Raises
+    UserError.
     """
     kind = get_benchmark(benchmark).kind
-    if at_least and benchmark not in ("aro-relation", "aro-attribute"):
-        raise UserError("at_least is for aro-relation and aro-attribute alone")
+    counting = counting_options(benchmark, at_least, exclude)
     if images and not Path(images).is_dir():
         raise UserError(f"the folder of pictures {images} is not a folder")
     out = Path(out or Path("runs", "evaluate", benchmark))
@@ -96,12 +84,12 @@ def evaluate_files(
     clip = load_clip(
         model, pretrained, model_config=model_config, device=device, precision=precision
     )
+    options = {name: value for name, value in options.items() if value is not None}
     options |= {"images": Path(images) if images else folder_of(data)}
     if kind == MISALIGNMENT:
         judge = load_nli(nli, device) if nli else None
         results, _, rows = evaluate(clip, benchmark, data, out, nli=judge, **options)
     elif kind == COMPOSITION:
-        counting = {"at_least": at_least} if at_least else {}
         results, rows = evaluate_composition(clip, benchmark, data, out, counting=counting,
                                              **options)  # fmt: skip
     else:
@@ -116,19 +104,24 @@ def evaluate_composition(
 ):  # fmt: skip
     """Accuracies, recalls or correlations of a composition benchmark (`composition_scores`).
 
-    Arguments as for `evaluate`; counting: options of `composition_scores.summarise`. No template is
-    put before a caption, as in the published evaluations. Features are kept in `out` until all is
-    there, so that a stopped run goes on. Returns (results, the frame with its scores); both are
-    written to `out`.
+    Arguments as for `evaluate`; counting: options of `composition_scores.summarise`. What counts in
+    ARO is decided on the whole file, whatever the limit, and stands in the note (`aro_rule`). No
+    template is put before a caption, as in the published evaluations. Features are kept in `out`
+    until all is there, so that a stopped run goes on. Returns (results, the frame with its scores);
+    both are written to `out`.
     """
-    frame = sample(load_benchmark(benchmark, data, images), limit, seed)
+    whole, counting, rule = load_benchmark(benchmark, data, images), counting or {}, ""
+    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template} | counting
+    if benchmark in ARO_PARTS:
+        counting, rule = aro_rule(benchmark, whole, data, **counting)
+        facts |= {"rule": rule, "exclude": counting.get("exclude")}
+    frame = sample(whole, limit, seed, "image" if benchmark in RETRIEVAL else "pair")
     results, scored = measure(
         clip, benchmark, frame, images, template=template, seed=seed, batch_size=batch_size,
         options=counting, progress=not quiet, keep=Path(out) / "parts",
     )  # fmt: skip
-    results = results.assign(scorer=clip.name, ceiling=np.nan, note=results.get("missing", ""))
-    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template}
-    facts |= counting or {}
+    note = aro_notes(results, rule) if rule else results.get("missing", "")
+    results = results.assign(scorer=clip.name, ceiling=np.nan, note=note)
     finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
     shutil.rmtree(Path(out) / "parts", ignore_errors=True)
     return results, scored
@@ -175,16 +168,17 @@ def folder_of(data) -> Path:
     return Path(data) if Path(data).is_dir() else Path(data).parent
 
 
-def sample(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
-    """About `limit` rows: groups of rows that belong together (column `pair`), drawn by `seed`."""
+def sample(pairs: pd.DataFrame, limit: int | None, seed: int, whole="pair") -> pd.DataFrame:
+    """At most `limit` rows, but one group at least: rows that belong together, the same in the
+    column `whole`, are drawn together, by `seed`."""
     if limit is None or limit >= len(pairs):
         return pairs
-    key = pairs["pair_id"].astype(str)
-    if "pair" in pairs:
-        key = pairs["pair"].astype(str).where(pairs["pair"].notna(), "row " + key)
+    key = pairs["case_id" if "case_id" in pairs else "pair_id"].astype(str)
+    if whole in pairs:
+        key = pairs[whole].astype(str).where(pairs[whole].notna(), "row " + key)
     order = pd.Series(key.unique()).sample(frac=1, random_state=seed)
     sizes = key.value_counts().reindex(order).cumsum()
-    kept = sizes.index[sizes <= limit]
+    kept = sizes.index[: max(1, int((sizes <= limit).sum()))]
     return pairs[key.isin(kept)].reset_index(drop=True)
 
 

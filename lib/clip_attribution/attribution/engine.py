@@ -12,6 +12,7 @@ from .batch import run
 from .clip4dm import REDUCE, all_variants
 from .frames import check_pairs
 from .registry import check_options, get_method, resolve_layers
+from .role_level import roles_frame, with_concepts
 
 
 def attribute(
@@ -38,24 +39,34 @@ def attribute(
     positive or "all" every layer; a list names them. template is put before each caption and takes
     no part in the result. relu: variant of CLIP4DM's ablation. alignment: see `words`. tagger: a
     spaCy pipeline, adds the column `pos`. per_layer adds columns L0, L1, ... of the layers used.
-    level: "word", or "token" for one row a token. options: those of the method, see its module.
+    level: "word"; "token" for one row a token; "role" for one row a role and caption. options:
+    those of the method, see its module.
 
     Returns (words, pairs). words: one row a word with pair_id, word_index, word, start, end
     (characters of the caption), attribution (on the method's own scale, sign kept), seen (False
     for a word beyond the context or without a token of its own, as in "...", which is one token:
     its attribution is missing, not 0) and n_tokens; at token level token_index and token in place
-    of the words', without the last two. pairs: the input with cosine, n_tokens (ids before
+    of the words', without the last two. At role level pair_id, role ("object", "attribute",
+    "relation", and "composition" for the last two together), attribution (the mean over the
+    tokens of that role's concepts, missing where there is none), n_tokens and n_concepts. The
+    concepts are those of the pairs' column `concepts`, a list of (start, end, role) a caption;
+    without it the parser's (`roles.parse_captions`, with the tagger if one is given), and the
+    pairs come back with that column. pairs: the input with cosine, n_tokens (ids before
     truncation, BOS and EOT included), truncated, what the method notes, and error: None, or one
     line that says why the row has no words. A row with an error does not touch the others.
     Raises UserError on unusable arguments and on towers where the method is undefined.
     """
     chosen = get_method(method, "text", relu)
     check_options(chosen, options)
-    if level not in ("word", "token"):
-        raise UserError(f"unknown level {level!r}: choose word or token")
+    if level not in ("word", "token", "role"):
+        raise UserError(f"unknown level {level!r}: choose word, token or role")
     used, refused = used_layers(clip, chosen, layers, per_layer), {}
+    if level == "role":
+        pairs, spans, refused = with_concepts(pairs, tagger)
+        tagger = None  # it served the parser; a role has no part of speech
     if chosen.prepare:
-        options, refused = chosen.prepare(check_pairs(pairs), tagger, options)
+        options, faults = chosen.prepare(check_pairs(pairs), tagger, options)
+        refused = faults | refused
 
     def channels(view):
         each = chosen.values(view, relu, **options)
@@ -65,12 +76,15 @@ def attribute(
     words, pairs, values = run(
         clip, pairs, channels, used, chosen, template=template, alignment=alignment,
         image_root=image_root, batch_size=batch_size, tagger=tagger, progress=progress,
-        level=level, refused=refused,
+        level="word" if level == "word" else "token", refused=refused,
     )  # fmt: skip
     words.insert(5, "attribution", values[:, 0].astype(np.float64))
     for column, layer in enumerate(used if per_layer else [], start=1):
         words[f"L{layer}"] = values[:, column].astype(np.float64)
-    return (tokens_frame(words) if level == "token" else words), pairs
+    if level == "word":
+        return words, pairs
+    tokens = tokens_frame(words)
+    return (roles_frame(tokens, pairs, spans) if level == "role" else tokens), pairs
 
 
 def used_layers(clip, chosen, layers, per_layer: bool) -> list[int]:

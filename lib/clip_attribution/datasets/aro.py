@@ -4,10 +4,11 @@ import ast
 import csv
 import re
 from math import isfinite
+from pathlib import Path
 
 import pandas as pd
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 from . import aro_order
 from .choices import choice, choice_frame
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
@@ -19,6 +20,8 @@ NAMES = {
     "relation": "visual_genome_relation.json", "attribute": "visual_genome_attribution.json",
     "coco-order": "coco_karpathy_{split}.json", "flickr30k-order": "flickr30k_{split}.json",
 }  # fmt: skip
+EXCLUDED = ("excluded_relations.json", "excluded_relations.txt", "Replicate ARO*.ipynb",
+            "notebooks/Replicate ARO*.ipynb")  # fmt: skip
 
 
 def load(path, images=None, task="relation", split="test", seed=0, tagger=None) -> pd.DataFrame:
@@ -70,17 +73,53 @@ def excluded_relations(path) -> list[str]:
     """The relation names that ARO leaves out of its macro mean, from the repository's notebook.
 
     path: "Replicate ARO! VG-Relation, VG-Attribution.ipynb", whose code assigns the list to
-    `symmetric`; or a JSON list of names. Raises UserError when there is no such list.
+    `symmetric`; or a JSON list of names; or a .txt file with one name a line. Raises UserError
+    when there is no such list.
     """
-    content = load_json(path)
+    content = _lines(path) if str(path).endswith(".txt") else load_json(path)
     if isinstance(content, dict):
         cells = [c.get("source", "") for c in content.get("cells", []) if isinstance(c, dict)]
         code = "\n".join("".join(source) for source in cells)
         match = re.search(r"^symmetric\s*=\s*(\[[^\]]*\])", code, re.MULTILINE)
         content = _literal(match[1]) if match else None
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+    names = content if isinstance(content, list) else []
+    if not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} has no list of relation names")
-    return content
+    return names
+
+
+def find_excluded(data) -> list[str] | None:
+    """The list of `excluded_relations` that lies beside the data file, in this order: EXCLUDED.
+
+    data: the data file or its folder. None where there is none of them. Raises UserError when the
+    one found holds no list.
+    """
+    folder = Path(data) if Path(data).is_dir() else Path(data).parent
+    found = next((file for name in EXCLUDED for file in sorted(folder.glob(name))), None)
+    return None if found is None else excluded_relations(found)
+
+
+def counting_options(benchmark: str, at_least: int | None = None, exclude=None) -> dict:
+    """What counts in ARO's means, as options of `composition_scores.summarise`.
+
+    at_least: the smallest number of cases of a relation or attribute pair. exclude: a file for
+    `excluded_relations`. Neither: no option. Raises UserError, also on another benchmark.
+    """
+    if at_least and benchmark not in ("aro-relation", "aro-attribute"):
+        raise UserError("at_least is for aro-relation and aro-attribute alone")
+    if exclude and benchmark != "aro-relation":
+        raise UserError("exclude is for aro-relation alone")
+    options = {"at_least": at_least} if at_least else {}
+    return options | ({"exclude": excluded_relations(exclude)} if exclude else {})
+
+
+def _lines(path) -> list[str]:
+    """The lines of a text file that are not blank. Raises UserError."""
+    try:
+        lines = Path(path).read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def load_negclip(path, images=None) -> pd.DataFrame:
