@@ -23,6 +23,7 @@ from clip_attribution.notebooks import six_digits
 from clip_attribution.training.comparison import compare
 
 RESULT = ENGINE.with_name("finetuning.json")
+PAIRS, CALIBRATION = 1280, 8  # training pairs; batches that the weight is calibrated on
 SHOWN = ("relation accuracy", "attribute accuracy", "object accuracy", "I2T R@1", "T2I R@1")
 
 
@@ -35,12 +36,12 @@ def main() -> None:
     options = parser.parse_args()
     clip = load_clip()
     runs = compare(clip, cache=options.cache, steps=options.steps, seeds=range(options.seeds),
-                   progress=True)  # fmt: skip
-    table = evaluate_runs(clip, runs, n=options.pairs, progress=True)
+                   n_pairs=PAIRS, calibration=CALIBRATION, progress=True)  # fmt: skip
+    table = evaluate_runs(clip, runs, n=options.pairs, n_attributed=128, progress=True)
     print(finding_deficiency(table), *(finding_accuracy(table, name) for name in SHOWN), sep="\n")
     facts = {"model": clip.name, "weights": clip.weights_hash, "seeds": options.seeds,
-             "steps": options.steps, "test_pairs_a_type": options.pairs,
-             "torch": torch.__version__}  # fmt: skip
+             "steps": options.steps, "training_pairs": PAIRS, "calibration": CALIBRATION,
+             "test_pairs_a_type": options.pairs, "torch": torch.__version__}  # fmt: skip
     result = facts | {"lam": records(weights_of(runs)), "table": records(table)}
     RESULT.write_text(json.dumps(six_digits(result), indent=1) + "\n")
 

@@ -112,5 +112,10 @@ def test_estimates_by_hand():
     assert row["change_agrees"] and not row["gain_agrees"]  # the second seed gains nothing
     expected = ratio_estimate([100.0, 50, 0, 0], groups=index)
     assert (row["change_low"], row["change_high"]) == expected[1:3]
+    absent = pd.Series([50.0, np.nan, 50, np.nan], index)  # captions without the role
+    partial = estimates("x", [{"x": absent + 1}], {"x": absent}, [{"x": absent - 1}])
+    partial = dict(zip(COLUMNS[3:], partial, strict=True))
+    assert (partial["value"], partial["change"], partial["gain"]) == (51, 1, 2)
+    assert partial["change_agrees"] and partial["gain_agrees"] and partial["spread"] == 0
     no_baseline = estimates("x", seeds, before, None)
     assert np.isnan(no_baseline[9:12]).all() and no_baseline[-1] is False

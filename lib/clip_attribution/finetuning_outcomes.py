@@ -34,7 +34,7 @@ COLUMNS = ["variant", "hard_negatives", "measure", "n", "seeds", "spread",
 
 
 def evaluate_runs(
-    clip, runs: list[TunedRun], *, n: int = 100, n_scenes: int = 256, n_attributed: int = 128,
+    clip, runs: list[TunedRun], *, n: int = 100, n_scenes: int = 256, n_attributed: int = 96,
     seed: int = 1, foils=FOILS, methods=TRAINABLE, k: int = 4, baseline: str = "CLIP-FT",
     progress: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
@@ -81,13 +81,23 @@ def estimates(name: str, of_seeds: list[dict], before: dict, beside: list[dict] 
     gains = [own - other[name].to_numpy()
              for own, other in zip(values, beside or (), strict=bool(beside))]  # fmt: skip
     gains = gains or [np.full(len(values[0]), np.nan)]
-    three, pictures = [], before[name].index
-    for one in (values, changes, gains):
-        three.append(ratio_estimate(np.mean(one, 0), groups=pictures))
-    means = np.mean(values, 1)
-    agree = [bool(abs(np.sign(np.mean(one, 1)).sum()) == len(one)) for one in (changes, gains)]
+    three = [ratio_estimate(np.mean(one, 0), groups=before[name].index)
+             for one in (values, changes, gains)]  # fmt: skip
     intervals = [number for one in three for number in one[:3]]
-    return three[0].n, len(values), np.ptp(means), *intervals, *agree
+    agree = [all_agree(changes), all_agree(gains)]
+    return three[0].n, len(values), float(np.ptp(means_of(values))), *intervals, *agree
+
+
+def means_of(of_seeds: list[np.ndarray]) -> np.ndarray:
+    """The mean of each seed, what is missing left out (the same captions in all seeds)."""
+    kept = np.stack(of_seeds)
+    kept = kept[:, ~np.isnan(kept).any(0)]
+    return kept.mean(1) if kept.size else np.full(len(kept), np.nan)
+
+
+def all_agree(of_seeds: list[np.ndarray]) -> bool:
+    """Whether the means of all seeds have the same sign; not where one is 0 or missing."""
+    return bool(abs(np.sign(means_of(of_seeds)).sum()) == len(of_seeds))
 
 
 def foil_values(clip, tables: dict, foils: dict, pictures: Pictures) -> dict[str, pd.Series]:

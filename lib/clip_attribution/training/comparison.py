@@ -1,6 +1,6 @@
 """CAE's comparison: the same model tuned in several ways, with the same pairs and steps.
 
-    runs = compare(clip, n_pairs=1280, steps=40, batch=32, cache="runs/cae")
+    runs = compare(clip, n_pairs=768, steps=24, batch=32, cache="runs/cae")
     table = evaluate_runs(clip, runs)        # of `finetuning_outcomes`
 
 VARIANTS (Li et al., EMNLP 2024, Tables 1, 2 and 5): CLIP as it is; CLIP-FT, tuned by the
@@ -45,8 +45,8 @@ class TunedRun(NamedTuple):
 
 
 def compare(
-    clip: Clip, *, cache, n_pairs=1280, steps=40, batch=32, lr=3e-4, warmup=4, k=1,
-    calibration=8, seeds=(0,), hard_negatives=(False, True), variants=VARIANTS, pairs=None,
+    clip: Clip, *, cache, n_pairs=768, steps=24, batch=32, lr=3e-4, warmup=4, k=1,
+    calibration=5, seeds=(0,), hard_negatives=(False, True), variants=VARIANTS, pairs=None,
     image_root=None, progress=False, **options,
 ) -> list[TunedRun]:  # fmt: skip
     """Tune `clip` in all ways, each in a folder of its own under `cache`; a second call reads back.
