@@ -334,7 +334,7 @@ def test_unusable_arguments(clip, pairs):
     with pytest.raises(UserError, match="unknown scope"):
         attribute(clip, pairs, "gradient", scope="words")
     with pytest.raises(UserError, match="unknown level"):
-        attribute(clip, pairs, level="role")
+        attribute(clip, pairs, level="caption")
     assert set(METHODS) - set(layered_methods()) == set(NEW[2:])
 
 

@@ -42,7 +42,10 @@ def outcome_dots(
         ax.set(title=measure.replace(" ", "\n", 1), xlabel=unit)
     handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
                for label, c, m in SERIES.values()]  # fmt: skip
-    legend_above(figure, *handles, *reference_lines())
+    hollow = Line2D([], [], color=GREY, marker="o", markersize=3, markerfacecolor="white",
+                    linestyle="", label="not clearly unlike CLIP-FT")  # fmt: skip
+    chance = [] if CHANCE.keys().isdisjoint(measures) else [reference_lines()[1]]
+    legend_above(figure, *handles, reference_lines()[0], hollow, *chance)
     return figure
 
 
