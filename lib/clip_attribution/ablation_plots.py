@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .ablation_measures import ALL, LOCATION, PRECISION
 from .colours import PALETTE, symmetric_limit
-from .plots import GREY, INK, SMALL, new_figure, wrapped
+from .plots import GREY, INK, SMALL, named_rows, new_figure, wrapped
 
 BLUE, ORANGE = sns.color_palette("colorblind")[:2]
 COLOURS = {LOCATION: BLUE, PRECISION: ORANGE}
@@ -201,12 +201,7 @@ def dots(ax, data, rows: list[str], names: list[str], column: str, colour=BLUE) 
     around = np.abs(data[["low", "high"]].to_numpy().T - data["value"].to_numpy())
     ax.errorbar(data["value"], y, xerr=around, fmt="o", color=colour, markersize=3, linewidth=1,
                 capsize=1.5, capthick=0.8)  # fmt: skip
-    ax.set_yticks(y, names)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.tick_params(axis="y", length=0)
-    ax.tick_params(labelsize=SMALL)
-    sns.despine(ax=ax, left=True)
+    named_rows(ax, names)
 
 
 def variant_dots(data):

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .ablation_plots import BLUE, ORANGE, legend_above
 from .finetuning_tables import is_clear
-from .plots import GREY, INK, SMALL, new_figure
+from .plots import GREY, INK, SMALL, named_rows, new_figure
 
 SERIES = {False: ("without hard negatives", BLUE, "o"), True: ("with hard negatives", ORANGE, "s")}
 CHANCE = {"relation accuracy": 50, "attribute accuracy": 50}
@@ -38,7 +38,7 @@ def outcome_dots(
             ax.axvline(before.iloc[0], color=INK, linewidth=0.6, linestyle="--")
         if measure in CHANCE:
             ax.axvline(CHANCE[measure], color=GREY, linewidth=0.8, linestyle=":")
-        finish(ax, variants)
+        named_rows(ax, variants)
         ax.set(title=measure.replace(" ", "\n", 1), xlabel=unit)
     handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
                for label, c, m in SERIES.values()]  # fmt: skip
@@ -64,16 +64,6 @@ def interval_dots(ax, data, variants: list[str], shift: float, colour, marker, f
                 markerfacecolor=face or colour, linewidth=1, capsize=1.5, capthick=0.8)  # fmt: skip
 
 
-def finish(ax, variants: list[str]) -> None:
-    """Rows from the top, few ticks."""
-    ax.set_yticks(range(len(variants)), variants)
-    ax.set_ylim(len(variants) - 0.5, -0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.tick_params(axis="y", length=0)
-    ax.tick_params(labelsize=SMALL)
-    sns.despine(ax=ax, left=True)
-
-
 def deficiency_dots(data):
     """a_obj and a_comp by each attribution, after each tuning without hard negatives.
 
@@ -91,7 +81,7 @@ def deficiency_dots(data):
             part = own[own["measure"] == f"{name} {method}"]
             shift = 0.12 if name == "a_comp" else -0.12
             interval_dots(ax, part, variants, shift, colour, marker)
-        finish(ax, variants)
+        named_rows(ax, variants)
         ax.set_title(f"by {method}")
     for ax in panels[len(methods) :]:
         ax.set_axis_off()

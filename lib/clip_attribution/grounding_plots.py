@@ -16,7 +16,7 @@ from .grounding_comparisons import COMPARED, GRADED
 from .grounding_evaluation import NAMES, heat
 from .grounding_maps import prepare
 from .images import open_image
-from .plots import GREY, INK, SMALL, new_figure
+from .plots import GREY, INK, SMALL, named_rows, new_figure
 
 LABELS = {
     "iou_soft": "IoU, soft", "iou_binary": "IoU, binary", "dice_soft": "Dice, soft",
@@ -115,12 +115,7 @@ def method_dots(ax, table, colours: dict, shift: float = 0, hollow: bool = False
     for name in FLOORS:
         for value in table[table["scorer"] == name]["value"]:
             ax.axvline(value, color=GREY, linewidth=0.8, linestyle=FLOORS[name])
-    ax.set_yticks(range(len(order)), order)
-    ax.set_ylim(len(order) - 0.5, -0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.tick_params(axis="y", length=0)
-    ax.tick_params(labelsize=SMALL)
-    sns.despine(ax=ax, left=True)
+    named_rows(ax, order)
 
 
 def floor_handles() -> list[Line2D]:

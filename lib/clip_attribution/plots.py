@@ -71,6 +71,16 @@ def scaled_axis(axis, limit: float) -> str:
     return f" × 10$^{{{power}}}$" if power else ""
 
 
+def named_rows(ax, names) -> None:
+    """An axes of one row a name, from the top, at y = 0, 1, ...; few ticks below."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(labelsize=SMALL)
+    sns.despine(ax=ax, left=True)
+
+
 def short(words, most: int = 20) -> list[str]:
     """The words, over-long ones cut and ended by an ellipsis."""
     return [word if len(word) <= most else word[: most - 1] + "…" for word in words]
