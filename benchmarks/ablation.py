@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.engine import RESULT as ENGINE
 from clip_attribution import attribute, load_clip
-from clip_attribution.ablations import ablation_table
-from clip_attribution.datasets.scenes import scene_pairs
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.studies.foils.table import ablation_table
 
 RESULT = ENGINE.with_name("ablation.json")
 AIM, TOLERANCE = 1.2, 1e-6

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from clip_attribution import attribute, attribute_all_variants, load_clip
-from clip_attribution.words import align, merge, split_words
+from clip_attribution.text.words import align, merge, split_words
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
 TEMPLATE = "A photo depicts "

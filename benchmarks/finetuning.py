@@ -16,11 +16,15 @@ import torch
 
 from benchmarks.engine import RESULT as ENGINE
 from clip_attribution import load_clip
-from clip_attribution.ablation_findings import records
-from clip_attribution.finetuning_outcomes import evaluate_runs
-from clip_attribution.finetuning_tables import finding_accuracy, finding_deficiency, weights_of
 from clip_attribution.notebooks import six_digits
-from clip_attribution.training.comparison import compare
+from clip_attribution.studies.finetuning.comparison import compare
+from clip_attribution.studies.finetuning.outcomes import evaluate_runs
+from clip_attribution.studies.finetuning.tables import (
+    finding_accuracy,
+    finding_deficiency,
+    weights_of,
+)
+from clip_attribution.studies.foils.findings import records
 
 RESULT = ENGINE.with_name("finetuning.json")
 PAIRS, CALIBRATION = 1280, 8  # training pairs; batches that the weight is calibrated on

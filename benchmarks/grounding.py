@@ -64,7 +64,7 @@ def batches(kind: str, n: int, side: int, spent: list):
 
 def child(kind: str, n: int, side: int, threads: int) -> None:
     """Measure one stream and print the outcome as JSON."""
-    from clip_attribution.grounding import stream_metrics
+    from clip_attribution.metrics.grounding import stream_metrics
 
     spent = []
     began = np.array([time.perf_counter(), time.process_time()])

@@ -23,16 +23,16 @@ from tqdm import tqdm
 from benchmarks.engine import RESULT as ENGINE
 from clip_attribution import attribute, load_clip
 from clip_attribution.attribution import METHODS
-from clip_attribution.attribution.concepts import draw, gather_candidates, read_concepts
-from clip_attribution.attribution.differentiable import (
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.text.concepts import draw, gather_candidates, read_concepts
+from clip_attribution.trace.inputs import encode_distinct
+from clip_attribution.training.attributions import (
     TRAINABLE,
     attribution_loss,
     replace,
     role_masks,
     token_attributions,
 )
-from clip_attribution.attribution.inputs import encode_distinct
-from clip_attribution.datasets.scenes import scene_pairs
 
 RESULT = ENGINE.with_name("methods.json")
 AIM, TOLERANCE = 5, 1e-5

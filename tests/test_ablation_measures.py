@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from clip_attribution import ablation_measures as measured
-from clip_attribution.ablations import AblationTable
-from clip_attribution.misalignment import f_clip_scores
+from clip_attribution.metrics.misalignment import f_clip_scores
+from clip_attribution.studies.foils import measures as measured
+from clip_attribution.studies.foils.table import AblationTable
 
 N, WORDS = 60, 5
 

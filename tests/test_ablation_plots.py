@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from clip_attribution import ablation_findings as findings
-from clip_attribution import ablation_plots, plots, pos_plots
-from clip_attribution.ablation_measures import ALL, LOCATION, PRECISION
+from clip_attribution.plots import style as plots
+from clip_attribution.studies import pos as pos_plots
+from clip_attribution.studies.foils import figures as ablation_plots
+from clip_attribution.studies.foils import findings
+from clip_attribution.studies.foils.measures import ALL, LOCATION, PRECISION
 
 VARIANTS = list(ablation_plots.NAMES)
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-from clip_attribution import ablations
 from clip_attribution.attribution import attribute
-from clip_attribution.datasets.scenes import scene_pairs
-from clip_attribution.misalignment import f_clip_score
-from clip_attribution.models import load_clip
+from clip_attribution.metrics.misalignment import f_clip_score
+from clip_attribution.models.clip import load_clip
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.studies.foils import table as ablations
 
 CONFIG = {
     "embed_dim": 32,

@@ -12,12 +12,7 @@ import torch
 from PIL import Image
 
 from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
-from clip_attribution.attribution import (
-    METHODS,
-    RELU_VARIANTS,
-    layered_methods,
-    resolve_layers,
-)
+from clip_attribution.attribution import METHODS, RELU_VARIANTS, layered_methods, resolve_layers
 from clip_attribution.errors import UserError
 
 TEMPLATE = "A photo depicts "

@@ -7,11 +7,11 @@ import spacy
 
 from clip_attribution import attribute, load_clip
 from clip_attribution.attribution import role_level
-from clip_attribution.datasets.scenes import scene_pairs
 from clip_attribution.errors import UserError
-from clip_attribution.role_captions import load_captions
-from clip_attribution.role_measures import attribute_roles, caption_means
-from clip_attribution.roles import ROLES, parse_captions
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.studies.roles.captions import load_captions
+from clip_attribution.studies.roles.measures import attribute_roles, caption_means
+from clip_attribution.text.roles import ROLES, parse_captions
 
 CONFIG = {
     "embed_dim": 32,

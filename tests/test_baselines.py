@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from test_token_metrics import words_of
 
-from clip_attribution.baselines import (
+from clip_attribution.errors import UserError
+from clip_attribution.metrics.baselines import (
     caption_scores,
     frequent_words,
     halves,
@@ -16,7 +17,6 @@ from clip_attribution.baselines import (
     shuffled,
     spoken_words,
 )
-from clip_attribution.errors import UserError
 
 WORDS = words_of({
     "x": ("A cat , Sits", [0.1, -2e-4, -5e-4, -1e-4]),

@@ -7,10 +7,16 @@ import pandas as pd
 import pytest
 from test_plots import assert_tidy
 
-from clip_attribution import benchmark_findings as findings
-from clip_attribution import benchmark_panels, benchmark_plots, load_clip, plots
-from clip_attribution.ablation_plots import sign
-from clip_attribution.benchmark_cases import (
+from clip_attribution import load_clip
+from clip_attribution.errors import UserError
+from clip_attribution.evaluation.rows import COLUMNS
+from clip_attribution.metrics.conformal import split_half
+from clip_attribution.plots import style as plots
+from clip_attribution.studies.foils.figures import sign
+from clip_attribution.studies.misalignment import figures as benchmark_plots
+from clip_attribution.studies.misalignment import findings
+from clip_attribution.studies.misalignment import panels as benchmark_panels
+from clip_attribution.studies.misalignment.cases import (
     BEST,
     QUARREL,
     WORST,
@@ -22,7 +28,7 @@ from clip_attribution.benchmark_cases import (
     sweep,
     with_foils,
 )
-from clip_attribution.benchmark_tables import (
+from clip_attribution.studies.misalignment.tables import (
     NAMES,
     Measured,
     all_results,
@@ -33,10 +39,7 @@ from clip_attribution.benchmark_tables import (
     overview,
     throughput,
 )
-from clip_attribution.calibration import split_half
-from clip_attribution.errors import UserError
-from clip_attribution.protocol_rows import COLUMNS
-from clip_attribution.words import split_words
+from clip_attribution.text.words import split_words
 
 # caption, its attributions, false word, pair, CLIPScore
 CAPTIONS = [

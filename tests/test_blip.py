@@ -20,10 +20,10 @@ from transformers import (
     BlipForImageTextRetrieval,
 )
 
-from clip_attribution.blip import MAX_TOKENS, clean_text, load_blip, read_text
-from clip_attribution.blip_gradcam import itm_gradcam, itm_gradcam_rows, itm_scores
 from clip_attribution.errors import UserError
-from clip_attribution.grounding import grounding_metrics
+from clip_attribution.heatmaps.itm import itm_gradcam, itm_gradcam_rows, itm_scores
+from clip_attribution.metrics.grounding import grounding_metrics
+from clip_attribution.models.blip import MAX_TOKENS, clean_text, load_blip, read_text
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["a", "red", "dog", "left", "of", "the", "blue", "ball", "##s", "-", "'", ",", "t", "shirt"]

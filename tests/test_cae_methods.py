@@ -22,8 +22,8 @@ from cae_models import (
 
 from clip_attribution import attribute, load_clip
 from clip_attribution.attribution import METHODS, layered_methods
-from clip_attribution.attribution.concepts import draw, gather_candidates, word_concepts
 from clip_attribution.errors import UserError
+from clip_attribution.text.concepts import draw, gather_candidates, word_concepts
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_bad_rows_touch_no_other(clip, pairs):
 
 def test_encoding_by_rows_and_in_full_give_the_same_drops(clip, pairs, monkeypatch):
     fast, _ = attribute(clip, pairs, "perturbation")
-    monkeypatch.setattr("clip_attribution.attribution.inputs.can_run_rows", lambda model: False)
+    monkeypatch.setattr("clip_attribution.trace.inputs.can_run_rows", lambda model: False)
     slow, _ = attribute(clip, pairs, "perturbation")
     np.testing.assert_allclose(fast.attribution, slow.attribution, atol=2e-5)
 

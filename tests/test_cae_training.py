@@ -20,8 +20,9 @@ from cae_models import (
 from torch.nn.functional import normalize
 
 from clip_attribution import attribute, load_clip
-from clip_attribution.attribution.concepts import gather_candidates, word_concepts
-from clip_attribution.attribution.differentiable import (
+from clip_attribution.errors import UserError
+from clip_attribution.text.concepts import gather_candidates, word_concepts
+from clip_attribution.training.attributions import (
     TRAINABLE,
     attribution_loss,
     masked_means,
@@ -29,7 +30,6 @@ from clip_attribution.attribution.differentiable import (
     role_masks,
     token_attributions,
 )
-from clip_attribution.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from scipy import stats
 from sklearn.metrics import precision_recall_fscore_support
 from test_token_metrics import words_of
 
-from clip_attribution.calibration import (
+from clip_attribution.errors import UserError
+from clip_attribution.metrics.conformal import (
     PAPER,
     alarms,
     conformal_epsilon,
@@ -22,7 +23,6 @@ from clip_attribution.calibration import (
     split_half,
     true_scores,
 )
-from clip_attribution.errors import UserError
 
 
 def captions(n: int, seed: int = 0, ties: bool = False):
@@ -197,6 +197,6 @@ def test_the_target_holds_on_twenty_splits_of_two_thousand_scenes(unit, embedded
 @pytest.fixture(scope="module")
 def embedded_world():
     from clip_attribution import attribute, load_clip
-    from clip_attribution.datasets.scenes import scene_pairs
+    from clip_attribution.scenes import scene_pairs
 
     return attribute(load_clip(), scene_pairs(2000, seed=11, foils=None))

@@ -4,12 +4,7 @@ import finetune_examples as tiny
 import pytest
 
 from clip_attribution.errors import UserError
-from clip_attribution.training.comparison import (
-    VARIANTS,
-    compare,
-    load_run,
-    of_share,
-)
+from clip_attribution.studies.finetuning.comparison import VARIANTS, compare, load_run, of_share
 from clip_attribution.training.finetune import Run
 
 OPTIONS = {"n_pairs": 12, "steps": 2, "batch": 6, "warmup": 1, "calibration": 1, "k": 1, "lam": 1.0}

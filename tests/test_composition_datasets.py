@@ -22,10 +22,10 @@ from clip_attribution.datasets import (
     winoground,
 )
 from clip_attribution.datasets.choices import COLUMNS
-from clip_attribution.datasets.scenes import generator, sample_scene
-from clip_attribution.datasets.scenes.exports_composition import EXPORTS
-from clip_attribution.datasets.scenes.vocabulary import plural
+from clip_attribution.datasets.exports_composition import EXPORTS
 from clip_attribution.errors import UserError
+from clip_attribution.scenes import generator, sample_scene
+from clip_attribution.scenes.vocabulary import plural
 
 LOADERS = {
     "aro-relation": aro.load,

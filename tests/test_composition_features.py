@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_attribution import composition_features as features
 from clip_attribution import load_clip
 from clip_attribution.cli import main
-from clip_attribution.datasets.scenes import scene_pairs
-from clip_attribution.images import open_image
+from clip_attribution.io.images import open_image
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.trace import encode as features
 
 TEXTS = [f"a picture of {n} horses" for n in range(10)]
 
@@ -89,7 +89,7 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same_bytes(tmp_path, capsys):
     assert main(["scenes", "export", "sugarcrepe", data, "--n", "60"]) == 0
     command = ["evaluate", "sugarcrepe", "--data", data, "--quiet", "--out"]
     assert main([*command, whole]) == 0
-    code = ("import clip_attribution.composition_features as f, sys; f.CHUNK = 32\n"
+    code = ("import clip_attribution.trace.encode as f, sys; f.CHUNK = 32\n"
             "from clip_attribution.cli import main; sys.exit(main(sys.argv[1:]))")  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", code, *command, killed])
     parts = tmp_path / "killed" / "parts"

@@ -5,15 +5,19 @@ import pytest
 import torch
 
 from clip_attribution import load_clip
-from clip_attribution.composition_estimates import COLUMNS
-from clip_attribution.composition_findings import (
+from clip_attribution.datasets import load_benchmark
+from clip_attribution.datasets.export import export
+from clip_attribution.errors import UserError
+from clip_attribution.metrics.composition import COLUMNS
+from clip_attribution.models.untrained import random_weights
+from clip_attribution.studies.composition.figures import accuracy_dots, retrieval_dots
+from clip_attribution.studies.composition.findings import (
     finding_accuracy,
     finding_gap,
     finding_random,
     finding_retrieval,
 )
-from clip_attribution.composition_plots import accuracy_dots, retrieval_dots
-from clip_attribution.composition_tables import (
+from clip_attribution.studies.composition.tables import (
     CLEAN,
     NAMES,
     all_groups,
@@ -27,10 +31,6 @@ from clip_attribution.composition_tables import (
     main_rows,
     overview,
 )
-from clip_attribution.datasets import load_benchmark
-from clip_attribution.datasets.scenes.export import export
-from clip_attribution.errors import UserError
-from clip_attribution.untrained import random_weights
 
 CONFIG = {
     "embed_dim": 32,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from clip_attribution import load_clip
-from clip_attribution.composition_scores import measure
 from clip_attribution.datasets import aro, retrieval, sts, sugarcrepe, valse, vl_checklist
+from clip_attribution.evaluation.composition import measure
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")
 CONFIG = {

@@ -10,22 +10,6 @@ from PIL import Image
 from scipy import stats
 
 from clip_attribution import load_clip
-from clip_attribution.composition import (
-    is_correct,
-    retrieval_ranks,
-    retrieval_scores,
-    score_choices,
-    sts_scores,
-    winoground_correct,
-)
-from clip_attribution.composition_estimates import correlation_table, recall_table
-from clip_attribution.composition_scores import (
-    aro_notes,
-    aro_rule,
-    measure,
-    nested_weights,
-    summarise,
-)
 from clip_attribution.datasets import (
     aro,
     comvg,
@@ -38,8 +22,24 @@ from clip_attribution.datasets import (
     winoground,
 )
 from clip_attribution.datasets.choices import choice, choice_frame
-from clip_attribution.datasets.scenes.exports_composition import EXPORTS
+from clip_attribution.datasets.exports_composition import EXPORTS
 from clip_attribution.errors import UserError
+from clip_attribution.evaluation.choices import (
+    is_correct,
+    retrieval_ranks,
+    retrieval_scores,
+    score_choices,
+    sts_scores,
+    winoground_correct,
+)
+from clip_attribution.evaluation.composition import (
+    aro_notes,
+    aro_rule,
+    measure,
+    nested_weights,
+    summarise,
+)
+from clip_attribution.metrics.composition import correlation_table, recall_table
 
 CONFIG = {
     "embed_dim": 32,

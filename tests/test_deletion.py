@@ -8,7 +8,8 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from clip_attribution import load_clip
-from clip_attribution.deletion import (
+from clip_attribution.errors import UserError
+from clip_attribution.evaluation.deletion import (
     FILLS,
     KINDS,
     RANDOM,
@@ -21,10 +22,9 @@ from clip_attribution.deletion import (
     summary,
     word_curves,
 )
-from clip_attribution.errors import UserError
 from clip_attribution.heatmaps import heatmaps
 from clip_attribution.heatmaps.pixels import transform_of
-from clip_attribution.words import split_words
+from clip_attribution.text.words import split_words
 
 REFS, TEXTS = ["scene:1:5", "scene:1:24"], ["a large black heart", "a yellow moon"]
 
@@ -43,7 +43,7 @@ def value(curves, **equal):
 
 def slow_curve(clip, ref, text, heat, steps, kind):
     """One curve, a picture at a time and a pixel block at a time."""
-    from clip_attribution.images import open_image
+    from clip_attribution.io.images import open_image
 
     pixels = transform_of(clip)(open_image(ref))
     rows, cols = heat.shape
@@ -147,7 +147,7 @@ def test_words_leave_and_the_rest_keeps_its_order():
 
 def test_word_curves_are_cosines_of_shortened_captions(clip):
     from clip_attribution import attribute
-    from clip_attribution.images import open_image
+    from clip_attribution.io.images import open_image
 
     pairs = pd.DataFrame({"image": REFS, "caption": TEXTS})
     curves = word_curves(clip, pairs, ["gae"], template="")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from clip_attribution import UserError, attribute, explain, load_clip
-from clip_attribution.colours import colours, number, symmetric_limit, text_colour
-from clip_attribution.display import as_seen, compare
-from clip_attribution.images import ImageError
-from clip_attribution.misalignment import decide, f_clip_score
+from clip_attribution.display.explanation import as_seen, compare
+from clip_attribution.io.images import ImageError
+from clip_attribution.metrics.misalignment import decide, f_clip_score
+from clip_attribution.plots.colours import colours, number, symmetric_limit, text_colour
 
 CONFIG = {
     "embed_dim": 32,

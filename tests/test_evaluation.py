@@ -12,10 +12,10 @@ import pytest
 from clip_attribution import load_clip
 from clip_attribution.cli import main
 from clip_attribution.datasets import BENCHMARKS, MISALIGNMENT
-from clip_attribution.datasets.scenes.export import export
+from clip_attribution.datasets.export import export
+from clip_attribution.datasets.published import beside, main_table, published
 from clip_attribution.errors import UserError
-from clip_attribution.evaluation import evaluate, sample, show
-from clip_attribution.published import beside, main_table, published
+from clip_attribution.evaluation.run import evaluate, sample, show
 
 NAMES = [name for name, benchmark in BENCHMARKS.items() if benchmark.kind == MISALIGNMENT]
 ROWS = {"foil": 2, "nocaps-foil": 2, "hat": 1, "seetrue": 1, "rich-hf": 1}

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from clip_attribution import attribute, explorer, image_attribution, load_clip
-from clip_attribution import explorer_widget as room
 from clip_attribution.attribution import METHODS, RELU_VARIANTS, layered_methods
-from clip_attribution.display import Explanation
+from clip_attribution.display.explanation import Explanation
 from clip_attribution.errors import ImageError
-from clip_attribution.explorer_state import Session, Settings, reduce
-from clip_attribution.explorer_widget import MOST_WORDS, Explorer
-from clip_attribution.explorer_words import follow, substitute, suggestions, vocabulary
-from clip_attribution.words import split_words
+from clip_attribution.explorer import widget as room
+from clip_attribution.explorer.session import Session, Settings, reduce
+from clip_attribution.explorer.widget import MOST_WORDS, Explorer
+from clip_attribution.explorer.words import follow, substitute, suggestions, vocabulary
+from clip_attribution.text.words import split_words
 
 CONFIG = {
     "embed_dim": 32,

@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
 from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
 from clip_attribution.attribution import METHODS, batch, layered_methods
-from clip_attribution.attribution.rows import can_run_rows, encode_image
-from clip_attribution.attribution.towers import can_trim, encode_text, text_rows
 from clip_attribution.errors import UserError
-from clip_attribution.trace import trace
+from clip_attribution.trace.hooks import trace
+from clip_attribution.trace.pooling import can_trim, encode_text, text_rows
+from clip_attribution.trace.rows import can_run_rows, encode_image
 
 CAPTIONS = ["a cup of coke", "Two dogs, one cat.", "the dog's café", "many words of a dog, " * 40]
 TEXT = {"width": 32, "heads": 4, "layers": 4}

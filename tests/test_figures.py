@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from clip_attribution.dependencies import PACKAGE, code_of, library_files
-from clip_attribution.model_sources import embedded_path
+from clip_attribution.models.sources import embedded_path
 
 ROOT = PACKAGE.parents[1]
 SNAKEFILE = ROOT / "notebooks" / "Snakefile"

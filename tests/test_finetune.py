@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from clip_attribution import attribute, load_clip
-from clip_attribution.attribution.differentiable import TRAINABLE
 from clip_attribution.errors import UserError
+from clip_attribution.training.attributions import TRAINABLE
 from clip_attribution.training.checkpoint import read_tensors
 from clip_attribution.training.examples import read_examples
 from clip_attribution.training.finetune import Run, finetune, learning_rate, main, run_key

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_attribution.datasets.scenes import scene_pairs
-from clip_attribution.finetuning_outcomes import COLUMNS, estimates, evaluate_runs
-from clip_attribution.images import open_image
-from clip_attribution.metrics import ratio_estimate
-from clip_attribution.role_cases import ingredients
-from clip_attribution.roles import parse_captions
-from clip_attribution.training.comparison import VARIANTS, compare
+from clip_attribution.io.images import open_image
+from clip_attribution.metrics.intervals import ratio_estimate
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.studies.finetuning.comparison import VARIANTS, compare
+from clip_attribution.studies.finetuning.outcomes import COLUMNS, estimates, evaluate_runs
+from clip_attribution.studies.roles.cases import ingredients
+from clip_attribution.text.roles import parse_captions
 
 OPTIONS = {"n_pairs": 12, "steps": 2, "batch": 6, "warmup": 1, "calibration": 1, "k": 1, "lam": 1.0}
 FOILS = {"relation": ("position", "swap_relation"), "attribute": ("colour",)}

@@ -5,15 +5,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from clip_attribution import plots
-from clip_attribution.finetuning_outcomes import COLUMNS
-from clip_attribution.finetuning_plots import (
+from clip_attribution.plots import style as plots
+from clip_attribution.studies.finetuning.comparison import TunedRun
+from clip_attribution.studies.finetuning.figures import (
     deficiency_dots,
     outcome_dots,
     strength_curves,
     training_curves,
 )
-from clip_attribution.finetuning_tables import (
+from clip_attribution.studies.finetuning.outcomes import COLUMNS
+from clip_attribution.studies.finetuning.tables import (
     ABLATION,
     finding_accuracy,
     finding_deficiency,
@@ -24,7 +25,6 @@ from clip_attribution.finetuning_tables import (
     weights_of,
     wide,
 )
-from clip_attribution.training.comparison import TunedRun
 
 VALUES = {"CLIP": (50, 94, 0.20, 0.08), "CLIP-FT": (51, 94, 0.20, 0.07),
           "CAE attention": (58, 80, 0.15, 0.10)}  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from clip_attribution.errors import UserError
-from clip_attribution.grounding import (
+from clip_attribution.metrics.grounding import (
     METRICS,
     baseline_maps,
     baseline_metrics,
@@ -20,9 +20,9 @@ from clip_attribution.grounding import (
     summarise,
     uncertainty_sweep,
 )
-from clip_attribution.grounding_maps import check_boxes, distance_maps
-from clip_attribution.grounding_overlap import WDP_FORMS, Sums, wdp
-from clip_attribution.grounding_rows import CHUNK
+from clip_attribution.metrics.maps import check_boxes, distance_maps
+from clip_attribution.metrics.overlap import WDP_FORMS, Sums, wdp
+from clip_attribution.metrics.rows import CHUNK
 
 BOUNDED = [name for name in METRICS if name != "pg_ties"]
 

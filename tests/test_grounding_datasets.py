@@ -17,12 +17,12 @@ from clip_attribution.datasets import (
     spatialsense,
 )
 from clip_attribution.datasets.boxes import COLUMNS, corner_box, enclosing, sized_box
-from clip_attribution.datasets.scenes import generator, render_array, sample_scene, scene_phrases
-from clip_attribution.datasets.scenes.exports_grounding import EXPORTS
-from clip_attribution.datasets.scenes.vocabulary import COLOURS, COUNTS, NOUNS, plural
+from clip_attribution.datasets.exports_grounding import EXPORTS
 from clip_attribution.datasets.scenes_phrases import load_scenes
 from clip_attribution.errors import UserError
-from clip_attribution.images import open_image
+from clip_attribution.io.images import open_image
+from clip_attribution.scenes import generator, render_array, sample_scene, scene_phrases
+from clip_attribution.scenes.vocabulary import COLOURS, COUNTS, NOUNS, plural
 
 
 def write(path, content):

@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from clip_attribution import load_clip, plots
-from clip_attribution.datasets.scenes.export import export
+from clip_attribution import load_clip
+from clip_attribution.datasets.export import export
 from clip_attribution.errors import UserError
-from clip_attribution.grounding_comparisons import (
+from clip_attribution.evaluation.grounding import HEADLINES, ground, tables
+from clip_attribution.metrics.summary import METRICS
+from clip_attribution.plots import style as plots
+from clip_attribution.studies.grounding.comparisons import (
     GRADED,
     against_baselines,
     against_blind,
@@ -17,8 +20,16 @@ from clip_attribution.grounding_comparisons import (
     pointing_correlations,
     sweep_all,
 )
-from clip_attribution.grounding_evaluation import HEADLINES, ground, tables
-from clip_attribution.grounding_findings import (
+from clip_attribution.studies.grounding.figures import (
+    correlation_map,
+    example_panels,
+    in_order,
+    metric_distributions,
+    role_dots,
+    task_distributions,
+    uncertainty_curves,
+)
+from clip_attribution.studies.grounding.findings import (
     finding_areas,
     finding_baselines,
     finding_blind,
@@ -32,17 +43,7 @@ from clip_attribution.grounding_findings import (
     published_table,
     report_phrases,
 )
-from clip_attribution.grounding_plots import (
-    correlation_map,
-    example_panels,
-    in_order,
-    metric_distributions,
-    role_dots,
-    task_distributions,
-    uncertainty_curves,
-)
-from clip_attribution.grounding_summary import METRICS
-from clip_attribution.grounding_tables import (
+from clip_attribution.studies.grounding.tables import (
     Maps,
     all_maps,
     load_captions,
@@ -51,7 +52,7 @@ from clip_attribution.grounding_tables import (
     phrase_facts,
     with_sizes,
 )
-from clip_attribution.heatmap_plots import curve_panels, map_panels, sanity_panels
+from clip_attribution.studies.heatmaps import curve_panels, map_panels, sanity_panels
 
 METHODS = ["gae_image", "clip4dm_image", "rollout"]
 
@@ -110,7 +111,7 @@ def test_measures_equal_those_of_the_streaming_evaluation(clip, phrases, measure
 
 def test_kept_maps_are_read_and_equal(clip, phrases, maps, tmp_path, monkeypatch):
     first = all_maps(clip, phrases, METHODS, cache=str(tmp_path))
-    monkeypatch.setattr("clip_attribution.grounding_tables.row_maps", None)  # would fail if called
+    monkeypatch.setattr("clip_attribution.studies.grounding.tables.row_maps", None)  # would fail if called
     again = all_maps(clip, phrases, METHODS, cache=str(tmp_path))
     for method in METHODS:
         for found in (first, again):
@@ -337,7 +338,7 @@ def test_figures_of_the_second_notebook_draw(maps):
 
 
 def test_kept_errors_come_back(tmp_path):
-    from clip_attribution.grounding_tables import kept
+    from clip_attribution.studies.grounding.tables import kept
 
     maps = Maps(np.ones((2, 3, 3), np.float32), [None, "no such file"], "linear")
     kept(tmp_path / "folder" / "one.npz", maps)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clip_attribution.datasets import coco_instances, flickr30k_entities
-from clip_attribution.images import open_image
+from clip_attribution.io.images import open_image
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")
 

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from clip_attribution.roles import Concept, parse_captions
-from clip_attribution.training.hard_negatives import (
-    changed,
-    hard_negative,
-    replacements,
-    swaps,
-)
+from clip_attribution.text.roles import Concept, parse_captions
+from clip_attribution.training.hard_negatives import changed, hard_negative, replacements, swaps
 
 CANDIDATES = {
     "object": ["cup", "table", "kite"],

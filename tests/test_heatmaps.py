@@ -21,9 +21,9 @@ from clip_attribution import image_attribution, load_clip
 from clip_attribution.errors import UserError
 from clip_attribution.heatmaps import METHODS, heatmap_rows, heatmaps
 from clip_attribution.heatmaps.batch import Batch
+from clip_attribution.heatmaps.engine import text_features
 from clip_attribution.heatmaps.pixels import transform_of
 from clip_attribution.heatmaps.registry import prepare
-from clip_attribution.heatmaps.rows import text_features
 
 SMALL = VIT | {"patch_size": 16}
 TEXTS = ["a cup of coke", "two dogs", "the red circle on the left", "a cat", "many birds", "sky"]

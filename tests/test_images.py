@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_attribution.images import ImageError, open_image
+from clip_attribution.io.images import ImageError, open_image
 
 
 @pytest.fixture

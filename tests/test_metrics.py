@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from clip_attribution.errors import UserError
-from clip_attribution.metrics import (
+from clip_attribution.metrics.intervals import (
     average_precision,
     correlation_estimate,
     foil_wins,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_attribution.errors import UserError
-from clip_attribution.misalignment import (
+from clip_attribution.metrics.misalignment import (
     EPSILON,
     PUNCTUATION,
     clip_score,

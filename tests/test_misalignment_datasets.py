@@ -14,7 +14,7 @@ from PIL import Image
 from clip_attribution.datasets import foil, hat, nocaps_foil, rich_hf, seetrue
 from clip_attribution.datasets.tfrecord import encode_example, write_records
 from clip_attribution.errors import ImageError, UserError
-from clip_attribution.images import open_image
+from clip_attribution.io.images import open_image
 
 
 def write_json(path, content):

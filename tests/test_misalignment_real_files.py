@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_attribution.datasets import foil, hat, nocaps_foil, seetrue
-from clip_attribution.images import open_image
+from clip_attribution.io.images import open_image
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")
 pytestmark = pytest.mark.skipif(

@@ -11,10 +11,11 @@ from huggingface_hub import constants as hub_constants
 from PIL import Image
 from safetensors.torch import save_file
 
-from clip_attribution import hub, model_sources
 from clip_attribution.errors import UserError
-from clip_attribution.model_sources import quick_gelu
-from clip_attribution.models import load_clip
+from clip_attribution.models import hub
+from clip_attribution.models import sources as model_sources
+from clip_attribution.models.clip import load_clip
+from clip_attribution.models.sources import quick_gelu
 
 TINY = {
     "embed_dim": 24,

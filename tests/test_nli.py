@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from clip_attribution.errors import UserError
-from clip_attribution.nli import load_nli
+from clip_attribution.models.nli import load_nli
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"a blue red cat dog sits on the mat ,".split()]
 NAMED = {"contradiction": 0, "neutral": 1, "entailment": 2}

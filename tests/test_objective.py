@@ -6,7 +6,7 @@ import finetune_examples as tiny
 import pytest
 import torch
 
-from clip_attribution.attribution.differentiable import TRAINABLE, token_attributions
+from clip_attribution.training.attributions import TRAINABLE, token_attributions
 from clip_attribution.training.examples import negatives_of
 from clip_attribution.training.objective import (
     Weights,

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from clip_attribution.datasets.scenes import scene_pairs
 from clip_attribution.errors import UserError
-from clip_attribution.pairs import data_facts, image_root, load_pairs, true_tags
-from clip_attribution.words import split_words
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.studies.sample import data_facts, image_root, load_pairs, true_tags
+from clip_attribution.text.words import split_words
 
 ROWS = [
     {"image": "a.png", "caption": "a cup of coffee", "foil_word": "ORIG", "foil_type": None},

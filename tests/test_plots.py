@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from clip_attribution import explain, load_clip, plots
-from clip_attribution.colours import overlay
+from clip_attribution import explain, load_clip
+from clip_attribution.plots import style as plots
+from clip_attribution.plots.colours import overlay
 
 CONFIG = {
     "embed_dim": 32,

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 
-from clip_attribution import pos
 from clip_attribution.errors import UserError
-from clip_attribution.words import split_words
+from clip_attribution.text import pos
+from clip_attribution.text.words import split_words
 
 BLANK = spacy.blank("en")
 TAGS = {"a": "DET", "the": "DET", "cat": "NOUN", "sits": "VERB", "red": "ADJ", "u.s": "PROPN"}

@@ -12,10 +12,10 @@ from test_token_metrics import tokens_of, words_of
 
 from clip_attribution.datasets import load_benchmark
 from clip_attribution.errors import UserError
-from clip_attribution.misalignment import f_clip_scores
-from clip_attribution.protocol_rows import COLUMNS
-from clip_attribution.protocols import PROTOCOLS
-from clip_attribution.words import split_words
+from clip_attribution.evaluation.misalignment import PROTOCOLS
+from clip_attribution.evaluation.rows import COLUMNS
+from clip_attribution.metrics.misalignment import f_clip_scores
+from clip_attribution.text.words import split_words
 
 DATA = os.environ.get("CLIP_BENCHMARKS")
 needs_data = pytest.mark.skipif(not DATA, reason="CLIP_BENCHMARKS is not set")

@@ -11,7 +11,7 @@ from test_score import make_rows, save_model, save_pictures, save_rows
 from clip_attribution.cli import main
 
 FORK = multiprocessing.get_context("forkserver")  # imports torch once for all processes
-FORK.set_forkserver_preload(["clip_attribution.score"])
+FORK.set_forkserver_preload(["clip_attribution.evaluation.score"])
 
 
 def score(arguments, folders):

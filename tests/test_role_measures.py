@@ -6,18 +6,24 @@ import pytest
 from PIL import Image
 
 from clip_attribution import load_clip
-from clip_attribution.datasets.scenes import scene_pairs
 from clip_attribution.errors import UserError
-from clip_attribution.metrics import mean_estimate
-from clip_attribution.role_captions import foil_loses, load_captions, world_concepts
-from clip_attribution.role_cases import (
+from clip_attribution.metrics.intervals import mean_estimate
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.studies.roles.captions import foil_loses, load_captions, world_concepts
+from clip_attribution.studies.roles.cases import (
     case,
     ingredient_table,
     ingredients,
     own_and_others,
     typical,
 )
-from clip_attribution.role_findings import (
+from clip_attribution.studies.roles.figures import (
+    case_figure,
+    ingredient_histograms,
+    ratio_panels,
+    role_boxes,
+)
+from clip_attribution.studies.roles.findings import (
     finding_deficiency,
     finding_entropy,
     finding_parser,
@@ -26,7 +32,7 @@ from clip_attribution.role_findings import (
     published_means,
     published_ratio,
 )
-from clip_attribution.role_measures import (
+from clip_attribution.studies.roles.measures import (
     attribute_roles,
     caption_means,
     chosen,
@@ -42,13 +48,7 @@ from clip_attribution.role_measures import (
     role_table,
     roles_of,
 )
-from clip_attribution.role_plots import (
-    case_figure,
-    ingredient_histograms,
-    ratio_panels,
-    role_boxes,
-)
-from clip_attribution.roles import Concept, parse_captions
+from clip_attribution.text.roles import Concept, parse_captions
 
 CONFIG = {
     "embed_dim": 32,

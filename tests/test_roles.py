@@ -3,9 +3,9 @@
 import pytest
 import spacy
 
-from clip_attribution.datasets.scenes import scene_pairs
 from clip_attribution.errors import UserError
-from clip_attribution.roles import PHRASES, parse_captions
+from clip_attribution.scenes import scene_pairs
+from clip_attribution.text.roles import PHRASES, parse_captions
 
 
 def texts(caption, role, **options):

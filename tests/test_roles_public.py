@@ -11,8 +11,8 @@ import pytest
 import sng_parser
 import spacy
 
-from clip_attribution.pos import TAGGERS
-from clip_attribution.roles import ROLES, parse_captions
+from clip_attribution.text.pos import TAGGERS
+from clip_attribution.text.roles import ROLES, parse_captions
 
 ROOT = os.environ.get("CLIP_BENCHMARKS")
 pytestmark = pytest.mark.skipif(not ROOT, reason="CLIP_BENCHMARKS names no folder")

@@ -9,8 +9,7 @@ from scipy.stats import rankdata
 from test_families import VIT, coca, eva02, reduced, siglip
 
 from clip_attribution import load_clip
-from clip_attribution.heatmaps import METHODS, heatmaps
-from clip_attribution.sanity import (
+from clip_attribution.evaluation.sanity import (
     GIVEN,
     OTHER,
     by_depth,
@@ -20,6 +19,7 @@ from clip_attribution.sanity import (
     reinitialise,
     unchanged,
 )
+from clip_attribution.heatmaps import METHODS, heatmaps
 
 REFS, TEXTS = ["scene:1:5", "scene:1:24", "scene:1:36"], ["a heart", "a yellow moon", "an anchor"]
 RESNET = {"layers": [1, 1, 1, 2], "width": 4, "image_size": 96}

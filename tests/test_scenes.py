@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from clip_attribution.datasets.scenes import (
+from clip_attribution.scenes import (
     KINDS,
     SIDE,
     SWAPS,
@@ -20,8 +20,8 @@ from clip_attribution.datasets.scenes import (
     scene_pairs,
     scene_phrases,
 )
-from clip_attribution.datasets.scenes.foils import possible
-from clip_attribution.datasets.scenes.vocabulary import (
+from clip_attribution.scenes.foils import possible
+from clip_attribution.scenes.vocabulary import (
     COLOURS,
     COUNTS,
     DIRECTIONS,

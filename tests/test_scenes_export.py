@@ -13,8 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clip_attribution.cli_scenes import add_scenes
-from clip_attribution.datasets.scenes import (
+from clip_attribution.cli.scenes import add_scenes
+from clip_attribution.datasets import export as module
+from clip_attribution.datasets.export import MISALIGNMENT, MODULES, RECEIPT, export
+from clip_attribution.datasets.exports_feedback import WEIGHTS
+from clip_attribution.datasets.scene_images import count_picture, save_picture
+from clip_attribution.datasets.scene_samples import in_shares
+from clip_attribution.datasets.tfrecord import parse_example, read_records
+from clip_attribution.errors import UserError
+from clip_attribution.scenes import (
     SWAPS,
     TYPES,
     generator,
@@ -23,12 +30,7 @@ from clip_attribution.datasets.scenes import (
     scene_pairs,
     scene_phrases,
 )
-from clip_attribution.datasets.scenes import export as module
-from clip_attribution.datasets.scenes.export import MISALIGNMENT, MODULES, RECEIPT, export
-from clip_attribution.datasets.scenes.exports_feedback import WEIGHTS
-from clip_attribution.datasets.scenes.pictures import count_picture, save_picture
-from clip_attribution.datasets.scenes.samples import in_shares
-from clip_attribution.datasets.scenes.vocabulary import (
+from clip_attribution.scenes.vocabulary import (
     COLOURS,
     COUNTS,
     GROUNDS,
@@ -41,8 +43,6 @@ from clip_attribution.datasets.scenes.vocabulary import (
     is_held_out,
     plural,
 )
-from clip_attribution.datasets.tfrecord import parse_example, read_records
-from clip_attribution.errors import UserError
 
 N, SEED, SIZE = 200, 3, 128
 ONE_WORD = (*KINDS, "swap_relation")

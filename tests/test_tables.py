@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from clip_attribution.errors import UserError
-from clip_attribution.tables import atomic_path, digest, read_pairs, write_parquet
+from clip_attribution.io.tables import atomic_path, digest, read_pairs, write_parquet
 
 
 def save(path, text):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from clip_attribution.token_metrics import (
+from clip_attribution.metrics.words import (
     bare_words,
     detection_chance,
     detection_estimates,
@@ -20,7 +20,7 @@ from clip_attribution.token_metrics import (
     token_counts,
     token_table,
 )
-from clip_attribution.words import split_words
+from clip_attribution.text.words import split_words
 
 
 def words_of(captions: dict, rule="clip4dm") -> pd.DataFrame:

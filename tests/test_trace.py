@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from transformers import BertConfig, RobertaConfig, XLMRobertaConfig
 
-from clip_attribution.trace import TraceError, count_layers, trace
+from clip_attribution.trace.hooks import TraceError, count_layers, trace
 
 B, CONTEXT, VOCABULARY, EOT = 3, 12, 64, 63
 VISION = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 3, "head_width": 8}

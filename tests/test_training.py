@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from clip_attribution.datasets.scenes import generator, sample_scene, scene_pairs
-from clip_attribution.datasets.scenes.vocabulary import NOUNS
-from clip_attribution.models import load_clip
+from clip_attribution.models.clip import load_clip
+from clip_attribution.scenes import generator, sample_scene, scene_pairs
+from clip_attribution.scenes.vocabulary import NOUNS
 from clip_attribution.training import families, model_card, pretrain
 
 CONFIG = {**pretrain.DEFAULTS, "steps": 6, "batch": 16, "warmup": 2, "facts_from": 2}
@@ -64,7 +64,7 @@ def test_patch_labels_name_what_lies_there():
 def test_training_pixels_are_what_the_model_preprocesses(tmp_path):
     pretrain.export(pretrain.CLIP(**pretrain.MODEL), CONFIG, tmp_path / "scenes-clip.safetensors")
     clip = load_clip(pretrained=tmp_path / "scenes-clip.safetensors")
-    from clip_attribution.images import open_image
+    from clip_attribution.io.images import open_image
 
     pairs = scene_pairs(4, seed=2, foils=None)
     seen = torch.stack([clip.preprocess(open_image(ref)) for ref in pairs["image"]])

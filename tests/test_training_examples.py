@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from clip_attribution.errors import UserError
-from clip_attribution.tables import read_pairs
+from clip_attribution.io.tables import read_pairs
 from clip_attribution.training.examples import read_examples
 
 CAPTIONS = [f"a red cup on {number} tables" for number in ("two", "three", "four")]

@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
-from clip_attribution.cleaning import clean
 from clip_attribution.errors import UserError
-from clip_attribution.tokens import encode, token_spans
-from clip_attribution.words import align, merge, split_words, word_of_token, words_for
+from clip_attribution.text.cleaning import clean
+from clip_attribution.text.tokens import encode, token_spans
+from clip_attribution.text.words import align, merge, split_words, word_of_token, words_for
 
 CLEANINGS = ("lower", "whitespace", "canonicalize")
 TOKENIZERS = {clean: SimpleTokenizer(clean=clean) for clean in CLEANINGS}

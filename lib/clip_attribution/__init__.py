@@ -7,17 +7,21 @@
 
 from importlib import import_module
 
+from . import moved
+
 _HOMES = {
     "UserError": "errors",
     "attribute": "attribution",
     "attribute_all_variants": "attribution",
     "explain": "display",
-    "explorer": "explorer_widget",
-    "image_attribution": "attribution",
+    "explorer": "explorer",
+    "image_attribution": "heatmaps",
     "load_clip": "models",
 }
 
 __all__ = list(_HOMES)
+
+moved.install()
 
 
 def __getattr__(name):

@@ -22,8 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .errors import UserError, one_line
+from .io.tables import atomic_path, write_json
 from .parameters import check, check_values, declared, from_text, number_list, require
-from .tables import atomic_path, write_json
 from .versions import package_version
 
 __all__ = ["check", "number_list", "require", "save", "run_notebook"]

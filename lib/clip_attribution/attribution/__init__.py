@@ -1,4 +1,4 @@
-"""Attribution methods behind one registry, for the words of a caption and patches of an image.
+"""Attribution methods behind one registry; `attribute` for the words of a caption.
 
 Add a method by one file with one decorated function; see `registry`.
 """
@@ -15,7 +15,6 @@ from . import (
     rollout,
 )
 from .engine import Ablation, attribute, attribute_all_variants
-from .image import image_attribution
 from .registry import METHODS, RELU_VARIANTS, get_method, layered_methods, resolve_layers
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "gradcam",
     "gradient",
     "gradient_x_attention",
-    "image_attribution",
     "integrated_gradients",
     "layered_methods",
     "perturbation",

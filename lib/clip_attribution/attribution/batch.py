@@ -15,14 +15,14 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..errors import UserError
-from ..trace import trace
-from ..words import align, merge
+from ..text.words import align, merge
+from ..trace.features import distinct, image_features
+from ..trace.hooks import trace
+from ..trace.inputs import InputView
+from ..trace.pooling import encode_text, text_rows
+from ..trace.rows import RowView, can_run_rows, run_rows
 from .captions import Caption, batch_ids, batches, read_caption
-from .features import distinct, image_features
 from .frames import Facts, check_pairs, no_words, words_frame
-from .inputs import InputView
-from .rows import RowView, can_run_rows, run_rows
-from .towers import encode_text, text_rows
 from .view import View
 
 CHUNK = 1024  # captions held in full at a time: bounds memory; batches are sorted within

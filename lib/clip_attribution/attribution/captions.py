@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..errors import UserError
-from ..words import Word, align, words_for
-from .towers import can_trim
+from ..text.words import Word, align, caption_fault, words_for
+from ..trace.pooling import can_trim
 
 
 @dataclass(frozen=True)
@@ -67,17 +66,6 @@ def each_token(caption: str, tokens, starts: np.ndarray, lead: int):
     spans = [(start - lead, end - lead) for start, end in spans]
     words = [Word(caption[start:end], start, end) for start, end in spans]
     return words, np.where(starts >= 0, np.cumsum(starts >= 0) - 1, -1)
-
-
-def caption_fault(caption) -> str | None:
-    """Why a cell of the caption column is no caption, or None."""
-    if not isinstance(caption, str):
-        return "the caption is missing" if pd.isna(caption) is True else "the caption is not text"
-    if "\0" in caption:
-        return "the caption contains a null byte"
-    if any("\ud800" <= letter <= "\udfff" for letter in caption):
-        return "the caption contains half a character (a lone surrogate)"
-    return None if caption.strip() else "the caption is empty"
 
 
 def batch_ids(clip, captions: list[Caption]) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from ..errors import UserError
-from ..trace import count_layers
+from ..trace.hooks import count_layers
 from .batch import run
 from .clip4dm import REDUCE, all_variants
 from .frames import check_pairs

@@ -92,7 +92,7 @@ def tokens_a_word(caption: Caption) -> np.ndarray:
 
 def tags(tagger, captions: list[Caption]) -> list[str]:
     """Universal POS tag of each word of all captions, in order."""
-    from ..pos import tag_many  # spaCy takes seconds to import and is often not needed
+    from ..text.pos import tag_many  # spaCy takes seconds to import and is often not needed
 
     found = tag_many(tagger, [c.caption for c in captions], [c.words for c in captions])
     return [tag for one in found for tag in one]

@@ -19,7 +19,7 @@ Known weakness: 50 passes forward and back, and values that depend on an arbitra
 import torch
 from torch import Tensor
 
-from .inputs import embedding_layer, frozen, given_embeddings, text_features
+from ..trace.inputs import embedding_layer, frozen, given_embeddings, text_features
 from .registry import method
 
 AT_ONCE = 64  # points of paths in one pass forward and back: bounds memory

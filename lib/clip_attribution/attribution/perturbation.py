@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .concepts import concept_of_token, concepts_of_table, draw, gather_candidates
-from .inputs import encode_distinct
+from ..text.concepts import concept_of_token, concepts_of_table, draw, gather_candidates
+from ..trace.inputs import encode_distinct
 from .registry import method
 
 OPTIONS = ("candidates", "k", "seed")

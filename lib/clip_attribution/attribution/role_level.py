@@ -7,8 +7,8 @@ its tokens. "composition" is relation and attribute tokens together (Li et al., 
 import numpy as np
 import pandas as pd
 
-from .captions import caption_fault
-from .concepts import concept_of_token, concepts_of_table
+from ..text.concepts import concept_of_token, concepts_of_table
+from ..text.words import caption_fault
 from .frames import check_pairs
 
 ROLES = ("object", "attribute", "relation")  # as in `roles`, which takes seconds to import
@@ -23,7 +23,7 @@ def with_concepts(pairs, nlp=None) -> tuple[pd.DataFrame, pd.Series, dict[int, s
     """
     pairs = check_pairs(pairs)
     if "concepts" not in pairs:
-        from ..roles import parse_captions
+        from ..text.roles import parse_captions
 
         texts = ["" if caption_fault(caption) else caption for caption in pairs["caption"]]
         pairs["concepts"] = pd.Series(parse_captions(texts, nlp), pairs.index, dtype=object)

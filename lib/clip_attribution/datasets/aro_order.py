@@ -59,7 +59,7 @@ def _differs(text: str, true: str) -> bool:
 def tag(captions: list[str], tagger=None) -> list[tuple[list[str], list[str]]]:
     """(words, kinds) of each caption; a kind is "noun", "adjective" or "" (Penn tags NN*, JJ*)."""
     if tagger is None:
-        from ..pos import load_tagger  # spaCy takes seconds to import
+        from ..text.pos import load_tagger  # spaCy takes seconds to import
 
         tagger = load_tagger()
     unused = [name for name in UNUSED if name in tagger.pipe_names]

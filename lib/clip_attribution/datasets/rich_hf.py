@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ..errors import ImageError, UserError, one_line
-from ..tables import atomic_path, read_table
+from ..io.tables import atomic_path, read_table
 from .files import find_file, find_image, frame_of
 from .tfrecord import parse_example, read_records
 

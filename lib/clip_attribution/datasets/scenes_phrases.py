@@ -17,9 +17,9 @@ from collections import Counter
 import pandas as pd
 
 from ..errors import UserError
+from ..scenes import SIDE, Caption, Scene, scene_caption
+from ..scenes.vocabulary import COUNTS
 from .boxes import grounding_frame
-from .scenes import SIDE, Caption, Scene, scene_caption
-from .scenes.vocabulary import COUNTS
 
 ATTRIBUTES = ("colour", "size", "count")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, one_line
-from ..tables import atomic_path
+from ..io.tables import atomic_path
 from .crc32c import crc32c, crc32c_of_eights
 
 HEADER, FRAME = 12, 16  # bytes before the data; bytes around it

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
-from ..tables import atomic_path
+from ..io.tables import atomic_path
 from .choices import choice, choice_frame
 from .files import find_file, find_image, load_json, require_fields
 

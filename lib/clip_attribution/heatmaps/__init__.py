@@ -10,16 +10,18 @@ differentiate or compare the score of one picture with one phrase and share the 
 pass among its phrases.
 """
 
+from .engine import heatmap_rows, heatmaps
+from .patches import image_attribution
 from .pixels import transform_of
 from .registry import METHODS, Method
 from .resize import normalised, to_picture
-from .rows import heatmap_rows, heatmaps
 
 __all__ = [
     "METHODS",
     "Method",
     "heatmap_rows",
     "heatmaps",
+    "image_attribution",
     "normalised",
     "to_picture",
     "transform_of",

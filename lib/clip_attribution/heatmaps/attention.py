@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..attribution.image import trace_images
 from ..attribution.registry import Method, get_method, resolve_layers
 from ..attribution.view import View
 from ..errors import UserError
-from ..trace import count_layers
+from ..trace.hooks import count_layers
 from .batch import Batch
+from .patches import trace_images
 from .tower import Tower, find_tower
 
 

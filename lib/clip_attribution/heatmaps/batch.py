@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..attribution.image import repeated
-from ..trace import HALF_SCALE
+from ..trace.hooks import HALF_SCALE
+from .patches import repeated
 
 
 @dataclass

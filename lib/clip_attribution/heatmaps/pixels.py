@@ -6,7 +6,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from ..errors import ImageError, UserError
-from ..images import open_image
+from ..io.images import open_image
 
 
 def transform_of(clip, preprocess: str = "squash") -> Callable:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import UserError
-from ..trace_adapters import layout_of
+from ..trace.layouts import layout_of
 from .batch import Batch
 from .tower import Tower, find_tower
 

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import UserError
-from ..parts import picture_state
-from ..tables import atomic_path, digest, write_json
+from ..io.parts import picture_state
+from ..io.tables import atomic_path, digest, write_json
 
 STATE, FINAL, LOG, FACTS = "checkpoint.safetensors", "model.safetensors", "log.jsonl", "run.json"
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..attribution.captions import read_caption
-from ..attribution.concepts import gather_candidates
-from ..attribution.differentiable import role_masks
-from ..attribution.features import image_key, read_pixels
 from ..errors import UserError
-from ..pos import load_tagger
-from ..roles import parse_captions
+from ..text.concepts import gather_candidates
+from ..text.pos import load_tagger
+from ..text.roles import parse_captions
+from ..trace.features import image_key, read_pixels
+from .attributions import role_masks
 from .hard_negatives import hard_negative
 
 IN_MEMORY = 2**30  # bytes of preprocessed pictures that are kept rather than read again

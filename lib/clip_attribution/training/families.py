@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..datasets.scenes.grammar import Caption, about, describe, describe_entity
-from ..datasets.scenes.render import render_array
-from ..datasets.scenes.vocabulary import (
+from ..scenes.grammar import Caption, about, describe, describe_entity
+from ..scenes.render import render_array
+from ..scenes.vocabulary import (
     COLOURS,
     COUNTS,
     DIRECTIONS,
@@ -24,7 +24,7 @@ from ..datasets.scenes.vocabulary import (
     SIZES,
     is_held_out,
 )
-from ..datasets.scenes.world import SIDE, Scene, generator, lay_out, pick, sample_scene
+from ..scenes.world import SIDE, Scene, generator, lay_out, pick, sample_scene
 
 FAMILY = 4  # scenes that differ from the first in one fact each, the first included
 ENTITY_KINDS = ("noun", "colour", "size", "count")

@@ -23,8 +23,8 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import UserError
-from ..models import Clip, load_clip
-from ..tables import read_pairs
+from ..io.tables import read_pairs
+from ..models.clip import Clip, load_clip
 from . import distributed
 from .checkpoint import load_checkpoint, load_final, run_key, save_checkpoint, save_final
 from .examples import Examples, negatives_of, read_examples

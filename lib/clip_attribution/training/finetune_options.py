@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..attribution.differentiable import TRAINABLE
-from ..attribution.towers import can_trim
 from ..errors import UserError
+from ..trace.pooling import can_trim
+from .attributions import TRAINABLE
 
 DEFAULTS = {
     "objective": "cae", "method": "attention", "lam": None, "itc": 1.0, "margin": 0.0, "k": 4,

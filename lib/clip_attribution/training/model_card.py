@@ -20,12 +20,12 @@ import torch
 from safetensors import safe_open
 
 from ..attribution import attribute
-from ..datasets.scenes import KINDS, SWAPS, scene_pairs
 from ..errors import UserError
-from ..images import open_image
-from ..metrics import Estimate, foil_wins, location_chance, location_hits, mean_estimate
-from ..models import load_clip
-from ..tables import write_json
+from ..io.images import open_image
+from ..io.tables import write_json
+from ..metrics.intervals import Estimate, foil_wins, location_chance, location_hits, mean_estimate
+from ..models.clip import load_clip
+from ..scenes import KINDS, SWAPS, scene_pairs
 from .pretrain import MODEL
 
 LAYERS = {"all layers": "all", "last three": -3, "last one": -1}

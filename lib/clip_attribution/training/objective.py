@@ -16,17 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attribution.concepts import draw
-from ..attribution.differentiable import (
-    Replacements,
-    attribution_loss,
-    masked_means,
-    replace,
-    token_attributions,
-)
-from ..attribution.inputs import text_features, trimmed
-from ..attribution.rows import encode_image
+from ..text.concepts import draw
+from ..trace.inputs import text_features, trimmed
+from ..trace.rows import encode_image
 from . import distributed
+from .attributions import Replacements, attribution_loss, masked_means, replace, token_attributions
 
 MEANS = ("attr", "a_obj", "a_comp", "entropy")  # logged as means over the captions used
 

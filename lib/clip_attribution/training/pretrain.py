@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..datasets.scenes.vocabulary import COLOURS, NAMES, NOUNS
+from ..scenes.vocabulary import COLOURS, NAMES, NOUNS
 from .families import batch_examples, patch_labels, pixels
 
 TEMPLATE = "A photo depicts "

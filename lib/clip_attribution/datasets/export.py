@@ -1,0 +1,129 @@
+"""Write the embedded world as a benchmark's official files, whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from glob import escape
+from importlib import import_module
+from pathlib import Path
+
+from ..errors import UserError, one_line
+from ..io.tables import read_json, write_json
+from ..scenes.foils import TYPES
+from ..scenes.world import SIDE
+from .scene_images import picture_bar
+
+MISALIGNMENT = ("foil", "nocaps-foil", "hat", "seetrue", "rich-hf")
+COMPOSITION = (
+    "aro-relation", "aro-attribute", "coco-order", "flickr30k-order", "sugarcrepe",
+    "vl-checklist", "valse", "svo-probes", "comvg", "winoground", "coco-retrieval",
+    "flickr30k-retrieval", "sts-b", "sick-r",
+)  # fmt: skip
+GROUNDING = ("flickr30k-entities", "refcoco", "refcoco+", "spatialsense", "coco")
+MODULES = (
+    dict.fromkeys(MISALIGNMENT, "exports_misalignment")
+    | dict.fromkeys(COMPOSITION, "exports_composition")
+    | dict.fromkeys(GROUNDING, "exports_grounding")
+)
+RECEIPT = "export.json"
+LARGEST = 4096
+
+
+def export(
+    benchmark: str,
+    folder,
+    n: int = 1000,
+    seed: int = 0,
+    size: int = SIDE,
+    foils: Sequence[str] | None = None,
+    progress: bool = True,
+) -> bool:
+    """Write n records of the embedded world to `folder` in a benchmark's official files.
+
+    The files are written to a temporary folder beside it, which gets its name at the end; the
+    receipt export.json says how they were made. The same arguments give the same bytes.
+
+    Args:
+        n: how many records of the benchmark's own unit (images, pairs or captions).
+        seed: names the world; training uses another stream.
+        size: side of the pictures in pixels, a multiple of 64.
+        foils: for misalignment benchmarks, the foil types to go through in turn (`TYPES`).
+        progress: show a bar that counts pictures.
+
+    Returns False when `folder` holds this very export already, else True.
+    Raises UserError: unknown benchmark or foil type, bad number, a folder that holds anything else
+    or cannot be written.
+    """
+    write = find_exporter(benchmark)
+    check_numbers(n, seed, size)
+    options = {} if foils is None else {"foils": check_types(benchmark, foils)}
+    receipt = {"benchmark": benchmark, "n": n, "seed": seed, "size": size, **options}
+    folder = Path(folder).resolve()
+    try:
+        if is_done(folder, receipt):
+            return False
+        with picture_bar(n, not progress):
+            _write_folder(folder, receipt, lambda path: write(path, n, seed, size, **options))
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or one_line(error)}") from None
+    return True
+
+
+def find_exporter(benchmark: str):
+    """The function that writes this benchmark. Raises UserError on an unknown name."""
+    if benchmark not in MODULES:
+        raise UserError(f"cannot export {benchmark!r}: choose from {', '.join(MODULES)}")
+    return import_module(f".{MODULES[benchmark]}", __package__).EXPORTS[benchmark]
+
+
+def check_numbers(n: int, seed: int, size: int) -> None:
+    """Raise UserError on numbers that make no world."""
+    if n < 1:
+        raise UserError(f"n must be at least 1, not {n}")
+    if seed < 0:
+        raise UserError(f"the seed must be at least 0, not {seed}")
+    if size % SIDE or not SIDE <= size <= LARGEST:
+        raise UserError(f"size must be a multiple of {SIDE} up to {LARGEST}, not {size}")
+
+
+def check_types(benchmark: str, foils: Sequence[str]) -> list[str]:
+    """The foil types as a list. Raises UserError on unknown ones, or where there are none."""
+    if benchmark not in MISALIGNMENT:
+        raise UserError(f"{benchmark} has fixed foils: choose types for {', '.join(MISALIGNMENT)}")
+    unknown = [kind for kind in foils if kind not in TYPES]
+    if unknown or not foils:
+        what = f"unknown foil type {unknown[0]!r}" if unknown else "no foil type given"
+        raise UserError(f"{what}: choose from {', '.join(TYPES)}")
+    return list(foils)
+
+
+def is_done(folder: Path, receipt: dict) -> bool:
+    """Whether `folder` holds the export of this receipt; UserError when it holds anything else."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: give a new folder")
+    if not any(folder.iterdir()):
+        return False
+    found = read_json(folder / RECEIPT) if (folder / RECEIPT).is_file() else None
+    if found == receipt:
+        return True
+    what = "another export" if isinstance(found, dict) else "other files"
+    raise UserError(f"{folder} holds {what}: give a new or empty folder")
+
+
+def _write_folder(folder: Path, receipt: dict, write) -> None:
+    """Let `write` fill a temporary folder, put the receipt in and give it its name."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(f".{escape(folder.name)}.*.export"):  # of a killed export
+        shutil.rmtree(leftover)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.export")
+    temporary.mkdir()
+    try:
+        write(temporary)
+        write_json(receipt, temporary / RECEIPT)
+        if folder.exists():
+            folder.rmdir()  # it is empty, see `is_done`
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,191 @@
+"""`explain`: one picture and one caption, and what CLIP makes of every word.
+
+The result shows itself: as text in a terminal (`display_text`), as HTML in a notebook
+(`display_html`).
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..attribution import attribute, get_method
+from ..errors import UserError
+from ..heatmaps.patches import image_attribution
+from ..io.images import open_image
+from ..metrics.misalignment import EPSILON, clip_score, decide, f_clip_score
+from ..plots.colours import symmetric_limit
+from ..scenes import render_ref
+from . import text as display_text
+
+SCENE_SIDE = 256  # pixels
+SCORES = ("cosine", "clip_score", "f_clip_score", "misaligned")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """What CLIP makes of one pair.
+
+    words: the frame of `attribute` with a column `misaligned`. misaligned: the misaligned words,
+    most negative first. truncated: the caption goes on beyond the model's context. (A word without
+    a value lies there, or shares a token with the word before, as in "...".) picture: as given, but
+    a scene is drawn larger. seen: what the model saw of it (cropped, resized). heatmap: float32
+    [rows, cols] over `seen`, or None, and then no_heatmap says why. facts: image, model, method,
+    layers, template, decision, epsilon; unit of the attributions; signed, False for a method that
+    cannot be negative (f_clip_score is NaN then).
+    """
+
+    caption: str
+    words: pd.DataFrame
+    cosine: float
+    clip_score: float
+    f_clip_score: float
+    misaligned: list[str]
+    truncated: bool
+    picture: Image.Image
+    seen: Image.Image
+    heatmap: np.ndarray | None
+    no_heatmap: str | None
+    facts: dict
+
+    @property
+    def limit(self) -> float:
+        """The end of the scale: the largest |attribution| of the caption."""
+        return symmetric_limit(self.words["attribution"])
+
+    def decision(self) -> str:
+        """The decision in words: "rejects: coke"."""
+        return display_text.decision(self)
+
+    def finding(self) -> str:
+        """One sentence for the title of a figure, from the numbers."""
+        return display_text.finding(self)
+
+    def scores(self) -> str:
+        """Cosine, CLIPScore and F-CLIPScore in one line."""
+        return display_text.scores(self)
+
+    def summary(self) -> str:
+        """Three lines: words for and against the picture, the finding, the scores."""
+        return display_text.summary(self)
+
+    def as_dict(self) -> dict:
+        """Facts, scores and the value of every word as plain values, for JSON."""
+        words = self.words[["word", "attribution", "seen", "misaligned"]]
+        scores = {name: getattr(self, name) for name in SCORES}
+        return {"caption": self.caption, **scores, "words": words.to_dict("records"), **self.facts}
+
+    def __repr__(self) -> str:
+        return display_text.text_form(self)
+
+    def _repr_html_(self) -> str:
+        from .html import html_form
+
+        return html_form(self)
+
+
+def explain(
+    clip,
+    image,
+    caption: str,
+    method: str = "clip4dm",
+    layers: int | str | list[int] | None = None,
+    template: str = "A photo depicts ",
+    decision: str = "threshold",
+    epsilon: float = EPSILON,
+    heatmap: bool = True,
+) -> Explanation:
+    """Explain the score of one image and one caption, word by word and patch by patch.
+
+    image: a path, a PIL image or "scene:SEED:INDEX". method, layers, template: as in `attribute`;
+    layers counts in the text tower, the heat map takes the method's own default. decision, epsilon:
+    as in `misalignment.decide`. An image tower without a heat map is no error: the reason is shown.
+    Raises UserError (ImageError for the picture) with one line that says what is unusable.
+    """
+    picture = open_image(image)
+    words, cosine, truncated = attribute_one(clip, picture, caption, method, layers, template)
+    values, reason = None, "not asked for"
+    if heatmap:
+        values, reason = heat_map(clip, picture, template + caption, method)
+    signed = get_method(method).signed
+    found = decide(words, decision, epsilon)
+    against = f_clip_score(cosine, words["attribution"], words["word"], epsilon=epsilon)
+    rows = {row for one in found for row in one.rows if signed}
+    facts = {
+        "image": label(image), "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
+        "method": method, "layers": layers, "template": template, "decision": decision,
+        "epsilon": epsilon, "unit": unit(method), "signed": signed,
+    }  # fmt: skip
+    return Explanation(
+        caption, words.assign(misaligned=[row in rows for row in range(len(words))]), cosine,
+        float(clip_score(cosine)), against if signed else float("nan"),
+        [one.text for one in found if signed], truncated, drawn(image, picture),
+        as_seen(clip, picture), values, reason, facts,
+    )  # fmt: skip
+
+
+def attribute_one(clip, picture, caption, method, layers, template):
+    """(words frame, cosine, truncated) of one pair; what `attribute` notes as error is raised."""
+    pair = [{"image": picture, "caption": caption}]
+    words, pairs = attribute(clip, pair, method, layers, template)
+    if pairs["error"][0] is not None:
+        raise UserError(pairs["error"][0])
+    return words, float(pairs["cosine"][0]), bool(pairs["truncated"][0])
+
+
+def heat_map(clip, picture, text: str, method: str):
+    """(map [rows, cols], None), or (None, the reason) where it is undefined for the tower."""
+    try:
+        return image_attribution(clip, [picture], [text], method)[0], None
+    except UserError as reason:
+        return None, str(reason)
+
+
+def as_seen(clip, picture: Image.Image) -> Image.Image:
+    """The picture as the model saw it: preprocessed, its normalising undone.
+
+    The scale of each channel is read off a black and a white picture.
+    """
+    pixels, black, white = (
+        clip.preprocess(one).numpy()
+        for one in (picture, *(Image.new("RGB", (8, 8), shade) for shade in ("black", "white")))
+    )
+    low, high = black.min((1, 2), keepdims=True), white.max((1, 2), keepdims=True)
+    pixels = np.clip((pixels - low) / (high - low), 0, 1).transpose(1, 2, 0)
+    return Image.fromarray(np.rint(255 * pixels).astype(np.uint8))
+
+
+def drawn(image, picture: Image.Image) -> Image.Image:
+    """The picture for a reader's eye: itself, or a larger drawing of a scene."""
+    if isinstance(image, str) and re.fullmatch(r"scene:\d+:\d+", image):
+        return render_ref(f"{image}:{SCENE_SIDE}")
+    return picture
+
+
+def label(image) -> str:
+    """What a picture is called in a display: a scene's name, a file's name without folders."""
+    if isinstance(image, Image.Image):
+        return "picture"
+    name = os.fsdecode(image)
+    return name if name.startswith("scene:") else os.path.basename(name)
+
+
+def unit(method: str) -> str:
+    """The unit of a method's attributions, such as cosine, logit, attention or share."""
+    return get_method(method).unit
+
+
+def compare(true: Explanation, foil: Explanation) -> pd.DataFrame:
+    """A caption and its foil word by word: word, attribution, foil_word, foil_attribution, change.
+
+    Raises UserError when they have different numbers of words.
+    """
+    if len(true.words) != len(foil.words):
+        raise UserError("the captions have different numbers of words: nothing to compare by place")
+    frame = true.words[["word", "attribution"]].assign(
+        foil_word=foil.words["word"], foil_attribution=foil.words["attribution"]
+    )
+    return frame.assign(change=frame["foil_attribution"] - frame["attribution"])

@@ -1,0 +1,145 @@
+"""The HTML form of an explanation. Whatever comes from a user is escaped here: it is text.
+
+Styles stand on the elements, because notebook front ends strip style sheets. Background and text
+colours are always set together, so that light and dark themes show the same. Nothing is told by
+colour alone: values have signs, misaligned words are underlined, unseen ones struck through.
+"""
+
+import base64
+import io
+from html import escape
+
+import numpy as np
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from ..plots.colours import (
+    DRAWN,
+    colours,
+    layers_in_words,
+    number,
+    overlay,
+    symmetric_limit,
+    text_colour,
+)
+
+BOX = ("background:#ffffff;color:#1a1a1a;color-scheme:light;padding:12px 14px;border:1px solid "
+       "#d0d0d0;border-radius:6px;max-width:760px;font-family:sans-serif;font-size:14px;"
+       "line-height:1.4;text-align:start")  # fmt: skip
+WORD = ("display:inline-flex;flex-direction:column;align-items:center;vertical-align:top;"
+        "padding:1px 4px;margin-bottom:4px;border-radius:4px;")  # fmt: skip
+VALUE = "font-size:11px;line-height:1.2;direction:ltr;font-variant-numeric:tabular-nums"
+UNSEEN = "color:#6b6b6b;background:#f3f3f3;text-decoration:line-through"
+NOTE = "color:#555555;background:#ffffff;font-size:12px"
+SHOWN = 240  # CSS pixels: width of the pictures
+
+
+def html_form(explanation) -> str:
+    """One self-contained element: caption, legend, pictures, scores, decision."""
+    finding = escape(f"Word attribution: {explanation.finding()}")
+    parts = [caption_line(explanation), legend(explanation), pictures(explanation)]
+    parts += [outcome(explanation)]
+    return f'<div role="group" aria-label="{finding}" style="{BOX}">{"".join(parts)}</div>'
+
+
+def caption_line(explanation) -> str:
+    """The caption in its own spacing and punctuation, each word on its colour.
+
+    What shares a token with the word before stands without colour and value.
+    """
+    text, limit, at, pieces = explanation.caption, explanation.limit, 0, []
+    seen = explanation.words[explanation.words["seen"]]
+    for row in seen.itertuples():
+        pieces += [escape(text[at : row.start]), word_span(row, limit, explanation.facts["unit"])]
+        at = row.end
+    pieces.append(unseen_span(text[at:]) if explanation.truncated else escape(text[at:]))
+    style = "font-size:17px;white-space:pre-wrap;overflow-wrap:anywhere;margin:0 0 8px"
+    return f'<div dir="auto" lang="" style="{style}">{"".join(pieces)}</div>'
+
+
+def word_span(row, limit: float, unit: str) -> str:
+    """One seen word: colour, value with its sign below, underline where it is misaligned."""
+    back, value = colours(row.attribution, limit), number(row.attribution, limit)
+    line = "text-decoration:underline;text-decoration-thickness:2px" if row.misaligned else ""
+    spoken = escape(f"{row.word}: {value} {unit}{', rejected' if row.misaligned else ''}")
+    style = f"{WORD}background:{to_hex(back)};color:{text_colour(back)}"
+    return (
+        f'<span role="img" aria-label="{spoken}" title="{spoken}" style="{style}">'
+        f'<bdi style="{line}">{escape(row.word)}</bdi><small style="{VALUE}">{value}</small></span>'
+    )
+
+
+def unseen_span(text: str) -> str:
+    """The end of the caption that the model has not read."""
+    return f'<s style="{UNSEEN}">{escape(text)}</s> <small style="{NOTE}">not seen</small>'
+
+
+def legend(explanation) -> str:
+    """The colour scale with its ends and unit."""
+    limit, unit = explanation.limit, explanation.facts["unit"]
+    stops = ",".join(to_hex(colour) for colour in colours(np.linspace(-limit, limit, 9), limit))
+    bar = "display:inline-block;width:120px;height:10px;vertical-align:middle;margin:0 6px;"
+    return (
+        f'<div style="{NOTE}">attribution: lowers the score {number(-limit, limit)}'
+        f'<span role="img" aria-label="colour scale from blue over white to red" style="{bar}'
+        f'background:linear-gradient(to right,{stops})"></span>{number(limit, limit)} raises it '
+        f"(unit: {unit}). Underlined: misaligned.</div>"
+    )
+
+
+def pictures(explanation) -> str:
+    """The picture and the heat map side by side, or why there is no map."""
+    name = explanation.facts["image"]
+    figures = [picture_figure(explanation.picture, f"the picture {name}", name)]
+    if explanation.heatmap is None:
+        reason = escape(str(explanation.no_heatmap))
+        figures.append(f'<p style="{NOTE};max-width:{SHOWN}px">no heat map: {reason}</p>')
+    else:
+        figures.append(map_figure(explanation))
+    style = "display:flex;flex-wrap:wrap;gap:12px;margin:10px 0"
+    return f'<div style="{style}">{"".join(figures)}</div>'
+
+
+def map_figure(explanation) -> str:
+    """The heat map over what the model saw, described in words too."""
+    data, unit = explanation.heatmap, explanation.facts["unit"]
+    limit = symmetric_limit(data)
+    row, column = np.unravel_index(np.argmax(data), data.shape)
+    alt = (f"heat map of {data.shape[0]} by {data.shape[1]} patches over the picture as the model "
+           f"saw it, from {data.min():+.2g} to {data.max():+.2g} {unit}; highest in row {row + 1}, "
+           f"column {column + 1}")  # fmt: skip
+    note = f"heat map, ±{limit:.2g} {unit}, {data.shape[0]} × {data.shape[1]} patches"
+    return picture_figure(overlay(explanation.seen, data, limit), alt, note)
+
+
+def picture_figure(picture: Image.Image, alt: str, note: str) -> str:
+    """One embedded picture with alternative text and a line below it."""
+    return (
+        f'<figure style="margin:0"><img src="{data_uri(picture)}" alt="{escape(alt)}" '
+        f'width="{SHOWN}" style="width:{SHOWN}px;height:auto;background:#ffffff">'
+        f'<figcaption style="{NOTE};max-width:{SHOWN}px;overflow-wrap:anywhere">{escape(note)}'
+        "</figcaption></figure>"
+    )
+
+
+def data_uri(picture: Image.Image) -> str:
+    """The picture as an embedded PNG, at most twice as large as it is shown."""
+    small = picture.convert("RGB")
+    if min(small.size) < DRAWN:
+        scale = -(-DRAWN // min(small.size))
+        small = small.resize((small.width * scale, small.height * scale), Image.Resampling.BICUBIC)
+    small.thumbnail((2 * SHOWN, 2 * SHOWN))
+    stream = io.BytesIO()
+    small.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def outcome(explanation) -> str:
+    """Decision, scores, and what they were computed with."""
+    facts = explanation.facts
+    made = (f"{facts['model']}; {facts['method']}, {layers_in_words(facts['layers'])}; read as "
+            f"“{facts['template']}…”; {facts['decision']}, ε = {facts['epsilon']:g}")  # fmt: skip
+    return (
+        f"<div><strong>{escape(explanation.decision())}</strong> · {escape(explanation.scores())}"
+        f'</div><div style="{NOTE}">{escape(made)}</div>'
+    )

@@ -1,0 +1,245 @@
+"""What `clip-attribution evaluate` runs: a benchmark's official files into its table of results."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..datasets import COMPOSITION, MISALIGNMENT, get_benchmark, load_benchmark
+from ..datasets.aro import counting_options
+from ..datasets.published import beside
+from ..errors import UserError
+from ..io.parts import make_folder
+from ..io.tables import atomic_path, digest, write_json, write_parquet
+from ..metrics.misalignment import EPSILON
+from ..models.blip import load_blip
+from ..models.clip import load_clip
+from ..models.nli import load_nli
+from .composition import ARO_PARTS, RETRIEVAL, aro_notes, aro_rule, measure
+from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, tables
+from .misalignment import PROTOCOLS
+from .score import say, score_table
+
+EPSILONS = {"rich-hf": -1e-5}  # CLIP4DM's own for that table; -5e-5 is the default of its code
+ALIGNMENTS = {"rich-hf": "rich_hf_tokens"}
+SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref_clip_score"]
+
+
+def evaluate(
+    clip, benchmark, data, out, *, images=None, limit=None, nli=None, public=False, seed=0,
+    quiet=False, epsilon=None, **options,
+):  # fmt: skip
+    """Evaluate a model on a misalignment benchmark; write what was found to the folder `out`.
+
+    data, images: as for `load_benchmark`; images defaults to the folder of data. limit: only that
+    many pairs, whole groups drawn by `seed`. nli: the judge of SeeTRUE-Feedback (`nli.load_nli`).
+    public: add the numbers as the public code computes them. epsilon None is the published one of
+    the benchmark. options: those of `score_table`. Its files (words.parquet, pairs.parquet,
+    score.json) are kept, so that a stopped run goes on; results.csv and evaluation.json are added.
+
+    Returns (results, words, pairs): the tidy frame of the protocol (`protocols`), every word, every
+    pair with what the dataset knows of it and its scores. Raises UserError.
+    """
+    if get_benchmark(benchmark).kind != MISALIGNMENT:
+        raise UserError(f"{benchmark} is no misalignment benchmark")
+    images = Path(images) if images else folder_of(data)
+    pairs = sample(load_benchmark(benchmark, data, images), limit, seed)
+    epsilon = EPSILONS.get(benchmark, EPSILON) if epsilon is None else epsilon
+    options = {"alignment": ALIGNMENTS.get(benchmark, "offsets")} | options
+    report = score_table(
+        clip, table_of(pairs), out, image_root=images, epsilon=epsilon, quiet=quiet, **options
+    )
+    words, pairs = read_scored(out, pairs)
+    results = PROTOCOLS[benchmark](words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed)
+    facts = {"benchmark": benchmark, "epsilon": epsilon, "seed": seed, "public": public}
+    facts |= {"limit": limit, "pairs": len(pairs), "errors": int(pairs["error"].notna().sum())}
+    write_results(results, out, facts | {"score": report["key"], "model": report["model"]})
+    say(quiet, f"{Path(out) / 'results.csv'}: {facts['pairs']} pairs, {facts['errors']} with an "
+        "error")  # fmt: skip
+    return results, words, pairs
+
+
+def evaluate_files(
+    benchmark, data, *, images=None, out=None, model=None, pretrained=None, model_config=None,
+    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, at_least=None,
+    exclude=None, **options,
+):  # fmt: skip
+    """Load the model, evaluate it, and set the published numbers beside the measured ones.
+
+    nli: name or folder of the judge of SeeTRUE-Feedback. heatmaps: methods of a grounding
+    benchmark; blip: name or folder of a BLIP that is measured beside. at_least, exclude: what
+    counts in ARO (`counting_options`). Returns (results, number of rows with an error). Raises
+    UserError.
+    """
+    kind = get_benchmark(benchmark).kind
+    counting = counting_options(benchmark, at_least, exclude)
+    if images and not Path(images).is_dir():
+        raise UserError(f"the folder of pictures {images} is not a folder")
+    out = Path(out or Path("runs", "evaluate", benchmark))
+    make_folder(out)
+    clip = load_clip(
+        model, pretrained, model_config=model_config, device=device, precision=precision
+    )
+    options = {name: value for name, value in options.items() if value is not None}
+    options |= {"images": Path(images) if images else folder_of(data)}
+    if kind == MISALIGNMENT:
+        judge = load_nli(nli, device) if nli else None
+        results, _, rows = evaluate(clip, benchmark, data, out, nli=judge, **options)
+    elif kind == COMPOSITION:
+        results, rows = evaluate_composition(clip, benchmark, data, out, counting=counting,
+                                             **options)  # fmt: skip
+    else:
+        more = {"methods": heatmaps or DEFAULT_METHODS, "blip": blip and load_blip(blip, device)}
+        results, rows = evaluate_grounding(clip, benchmark, data, out, **more, **options)
+    return beside(results, benchmark), int(rows["error"].notna().sum())
+
+
+def evaluate_composition(
+    clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
+    template="", batch_size=64, counting=None, **ignored,
+):  # fmt: skip
+    """Accuracies, recalls or correlations of a composition benchmark (`composition_scores`).
+
+    Arguments as for `evaluate`; counting: options of `composition_scores.summarise`. What counts in
+    ARO is decided on the whole file, whatever the limit, and stands in the note (`aro_rule`). No
+    template is put before a caption, as in the published evaluations. Features are kept in `out`
+    until all is there, so that a stopped run goes on. Returns (results, the frame with its scores);
+    both are written to `out`.
+    """
+    whole, counting, rule = load_benchmark(benchmark, data, images), counting or {}, ""
+    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template} | counting
+    if benchmark in ARO_PARTS:
+        counting, rule = aro_rule(benchmark, whole, data, **counting)
+        facts |= {"rule": rule, "exclude": counting.get("exclude")}
+    frame = sample(whole, limit, seed, "image" if benchmark in RETRIEVAL else "pair")
+    results, scored = measure(
+        clip, benchmark, frame, images, template=template, seed=seed, batch_size=batch_size,
+        options=counting, progress=not quiet, keep=Path(out) / "parts",
+    )  # fmt: skip
+    note = aro_notes(results, rule) if rule else results.get("missing", "")
+    results = results.assign(scorer=clip.name, ceiling=np.nan, note=note)
+    finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
+    shutil.rmtree(Path(out) / "parts", ignore_errors=True)
+    return results, scored
+
+
+def evaluate_grounding(
+    clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
+    methods=DEFAULT_METHODS, blip=None, batch_size=32, **ignored,
+):  # fmt: skip
+    """Q-GroundCAM's measures of several heat maps on a grounding benchmark, with baselines.
+
+    Arguments as for `evaluate`; methods: of `heatmaps.METHODS`; blip: a Blip measured beside.
+    Returns (results by group, every phrase of every method); both are written to `out`.
+    """
+    methods = check_methods(methods)
+    frame = sample(load_benchmark(benchmark, data, images), limit, seed)
+    run = {"images": images, "out": out, "quiet": quiet, "batch_size": batch_size}
+    measured = {method: ground(clip, frame, method, **run) for method in methods}
+    if blip is not None:
+        measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
+    found = pd.concat([tables(measured, seed=seed).assign(group="all"),
+                       tables(measured, "group", seed)])  # fmt: skip
+    found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
+    results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
+    results["note"] = [f"{n} undefined" if n else "" for n in results["undefined"]]
+    every = pd.concat([rows.assign(scorer=name) for name, rows in measured.items()])
+    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "model": clip.weights_hash}
+    finish(out, results, every, facts, quiet)
+    shutil.rmtree(Path(out) / "parts", ignore_errors=True)
+    return results, next(iter(measured.values()))
+
+
+def finish(out, results, rows, facts: dict, quiet: bool) -> None:
+    """Write results.csv, every row as rows.parquet, and evaluation.json."""
+    plain = rows.map(lambda cell: repr(cell) if isinstance(cell, dict | tuple | bytes) else cell)
+    write_parquet(pa.Table.from_pandas(plain, preserve_index=False), Path(out) / "rows.parquet")
+    errors = int(rows["error"].notna().sum())
+    write_results(results, out, facts | {"rows": len(rows), "errors": errors})
+    say(quiet, f"{Path(out) / 'results.csv'}: {len(rows)} rows, {errors} with an error")
+
+
+def folder_of(data) -> Path:
+    """The folder of a dataset's files: `data` itself, or where the file lies."""
+    return Path(data) if Path(data).is_dir() else Path(data).parent
+
+
+def sample(pairs: pd.DataFrame, limit: int | None, seed: int, whole="pair") -> pd.DataFrame:
+    """At most `limit` rows, but one group at least: rows that belong together, the same in the
+    column `whole`, are drawn together, by `seed`."""
+    if limit is None or limit >= len(pairs):
+        return pairs
+    key = pairs["case_id" if "case_id" in pairs else "pair_id"].astype(str)
+    if whole in pairs:
+        key = pairs[whole].astype(str).where(pairs[whole].notna(), "row " + key)
+    order = pd.Series(key.unique()).sample(frac=1, random_state=seed)
+    sizes = key.value_counts().reindex(order).cumsum()
+    kept = sizes.index[: max(1, int((sizes <= limit).sum()))]
+    return pairs[key.isin(kept)].reset_index(drop=True)
+
+
+def table_of(pairs: pd.DataFrame) -> pa.Table:
+    """What `score_table` reads of a pairs frame: the rows that the loader could read."""
+    good = pairs[pairs["error"].isna()]
+    columns = {name: pa.array(good[name].astype(str), pa.string())
+               for name in ("pair_id", "image", "caption")}  # fmt: skip
+    if "references" in good:
+        columns["references"] = pa.array(good["references"], pa.list_(pa.string()))
+    return pa.table(columns)
+
+
+def read_scored(out, pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The words, and the pairs with their scores; a loader's error stands where there is one."""
+    words = pd.read_parquet(Path(out) / "words.parquet")
+    names = set(pq.read_schema(Path(out) / "pairs.parquet").names)
+    found = pd.read_parquet(
+        Path(out) / "pairs.parquet", columns=[n for n in SCORED if n in names] + ["error"]
+    )
+    pairs = pairs.assign(pair_id=pairs["pair_id"].astype(str))
+    merged = pairs.merge(found, on="pair_id", how="left", suffixes=("_read", ""), validate="1:1")
+    merged["error"] = merged["error_read"].where(merged["error_read"].notna(), merged["error"])
+    return words, merged.drop(columns="error_read")
+
+
+def write_results(results: pd.DataFrame, out, facts: dict) -> None:
+    """Write results.csv and evaluation.json, atomically."""
+    with atomic_path(Path(out) / "results.csv") as temporary:
+        results.to_csv(temporary, index=False, float_format="%.9g")
+    write_json(facts | {"key": digest(facts)}, Path(out) / "evaluation.json")
+
+
+def show(results: pd.DataFrame) -> str:
+    """The results as a table for a terminal: value with its interval, n, chance and ceiling."""
+    published = results.get("published", pd.Series(False, results.index)).astype(bool)
+    shown = pd.DataFrame({
+        "measure": results["measure"],
+        "scorer": results["scorer"].where(~published, results["scorer"] + " (published)"),
+        "group": results["group"],
+        "value [95 % interval]": [interval(row) for row in results.itertuples()],
+        "n": [number(n, ".0f") for n in results["n"]],
+        "chance": [number(value, ".3f") for value in results["chance"]],
+        "ceiling": [number(value, ".3f") for value in results["ceiling"]],
+        "note": results["note"].fillna(""),
+    })  # fmt: skip
+    return shown.to_string(index=False)
+
+
+def interval(row) -> str:
+    """A value with its interval, as in "0.305 [0.240, 0.370]"; without a value a dash."""
+    if pd.isna(row.value):
+        return "-"
+    return f"{row.value:.3f}" + ("" if pd.isna(row.low) else f" [{row.low:.3f}, {row.high:.3f}]")
+
+
+def number(value, form: str) -> str:
+    """A number in this form; nothing for a missing one."""
+    return "" if pd.isna(value) else f"{value:{form}}"
+
+
+def print_results(results: pd.DataFrame) -> None:
+    """Print the table on stdout."""
+    print(show(results), file=sys.stdout)

@@ -1,0 +1,207 @@
+"""Estimates with their uncertainty: every number comes with an interval and its n."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap, pearsonr, spearmanr
+
+from ..errors import UserError
+
+RESAMPLES = 2000
+CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
+_CELLS = 1 << 18  # resampled numbers held at a time: bounds memory, and fits the cache
+_NO_SPREAD = 1e-9  # what rounding leaves of the spread of equal values
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95 % bootstrap interval and the number of independent units behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
+
+
+def mean_estimate(values, seed: int = 0, confidence: float = 0.95) -> Estimate:
+    """Mean of independent values [n], with its percentile bootstrap interval.
+
+    NaN values are left out and not counted. With fewer than two values, or no spread, the interval
+    is the value itself (n tells how little that is worth).
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    mean = float(values.mean())
+    if len(values) < 2 or np.ptp(values) == 0:
+        return Estimate(mean, mean, mean, len(values))
+    found = bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence,
+        method="percentile", vectorized=True, batch=100, rng=np.random.default_rng(seed),
+    ).confidence_interval  # fmt: skip
+    return Estimate(mean, float(found.low), float(found.high), len(values))
+
+
+def foil_wins(cosine, is_foil, pair) -> pd.Series:
+    """For each pair of a true caption and its foil: 1 if the true one scores higher, else 0.
+
+    cosine, is_foil, pair: one entry a row; `pair` names what belongs together. A tie counts as
+    wrong; a pair with a missing score is NaN.
+    """
+    frame = pd.DataFrame({"cosine": cosine, "is_foil": np.asarray(is_foil, bool), "pair": pair})
+    table = frame.pivot(index="pair", columns="is_foil", values="cosine")
+    wins = (table[False] > table[True]).astype(float)
+    return wins.mask(table.isna().any(axis=1))
+
+
+def located(words: pd.DataFrame, column: str = "attribution") -> pd.Series:
+    """Index of the most negative word of each caption: CLIP4DM's prediction, first on a tie.
+
+    words: a words frame. Returns word_index by pair_id; words not seen are never chosen, and a
+    caption without any seen word is left out.
+    """
+    seen = words.dropna(subset=[column])
+    return seen.loc[seen.groupby("pair_id", sort=False)[column].idxmin()].set_index("pair_id")[
+        "word_index"
+    ]
+
+
+def location_hits(words: pd.DataFrame, foil_index: pd.Series, column: str = "attribution"):
+    """1 where the most negative word is the foiled one, else 0 (location accuracy, CLIP4DM 2.7).
+
+    foil_index: by pair_id, the index of the wrong word. Returns a float Series by pair_id.
+    """
+    predicted = located(words, column).reindex(foil_index.index)
+    return (predicted == foil_index).astype(float)
+
+
+def location_chance(words: pd.DataFrame, pair_ids) -> pd.Series:
+    """Chance that a uniformly random seen word is the foiled one: 1 / number of seen words."""
+    counts = words.dropna(subset=["attribution"]).groupby("pair_id").size()
+    return 1 / counts.reindex(pair_ids)
+
+
+def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
+    """Average precision with a bootstrap interval over groups of rows that belong together.
+
+    positive [n]: True for the class to be found; score [n]: larger means more positive; groups
+    [n]: rows resampled together (a caption and its foil), each row alone by default. Equal scores
+    count as one threshold, as in scikit-learn. The estimate's n is the number of groups.
+    """
+    positive, score = np.asarray(positive, bool), np.asarray(score, float)
+    groups = np.arange(len(score)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    keep = ~np.isnan(score)
+    positive, score, groups = positive[keep], score[keep], pd.factorize(groups[keep])[0]
+    n = int(groups.max()) + 1 if len(groups) else 0
+    if not positive.any() or n < 2:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    rng = np.random.default_rng(seed)
+    size, drawn = max(1, _CELLS // len(score)), []
+    for start in range(0, RESAMPLES // 2, size):
+        count = min(size, RESAMPLES // 2 - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=count)[:, groups]
+        drawn.append(weighted_ap(positive, score, weights))
+    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
+    value = weighted_ap(positive, score, np.ones((1, len(score))))[0]
+    return Estimate(float(value), float(low), float(high), n)
+
+
+def weighted_ap(positive, score, weights) -> np.ndarray:
+    """Average precision of rows counted `weights` [r, n] times each, [r]."""
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.diff(score[order]) != 0, True)
+    weights = weights[:, order].astype(float)
+    found = np.cumsum(weights * positive[order], axis=1)[:, last_of_tie]
+    taken = np.cumsum(weights, axis=1)[:, last_of_tie]
+    precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
+    gained = np.diff(found, axis=1, prepend=0)
+    with np.errstate(invalid="ignore"):
+        return (precision * gained).sum(1) / found[:, -1]
+
+
+def ratio_estimate(numerator, denominator=None, groups=None, seed: int = 0) -> Estimate:
+    """Σ numerator / Σ denominator of n rows, with a bootstrap interval over groups of rows.
+
+    numerator, denominator [n]: for instance a hit and 1 (a share, the default), or TP and TP + FP
+    of each caption (micro precision); groups [n]: rows resampled together, each alone by default.
+    Rows with a NaN are left out; NaN where the denominators sum to 0. The estimate's n is the
+    number of groups.
+    """
+    top = np.asarray(numerator, float)
+    bottom = np.ones(len(top)) if denominator is None else np.asarray(denominator, float)
+    codes, n = _codes(groups, keep := ~np.isnan(top + bottom))
+    top, bottom = (np.bincount(codes, values[keep], n) for values in (top, bottom))
+    if bottom.sum() == 0:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    value = float(top.sum() / bottom.sum())
+    if n < 2:
+        return Estimate(value, value, value, n)
+    rng, size, drawn = np.random.default_rng(seed), max(1, _CELLS // n), []
+    for start in range(0, RESAMPLES, size):
+        rows = rng.integers(n, size=(min(size, RESAMPLES - start), n))
+        drawn.append(_divided(top[rows].sum(1), bottom[rows].sum(1)))
+    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n)
+
+
+def _divided(top, bottom) -> np.ndarray:
+    """top / bottom, NaN where bottom is 0."""
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom != 0)
+
+
+def _codes(groups, keep) -> tuple[np.ndarray, int]:
+    """The kept rows' groups numbered from 0, and how many there are."""
+    groups = np.arange(len(keep)) if groups is None else np.asarray(groups)
+    codes, names = pd.factorize(groups[keep])
+    return codes, len(names)
+
+
+def correlation_estimate(x, y, kind: str = "pearson", groups=None, seed: int = 0) -> Estimate:
+    """Pearson's or Spearman's correlation of x [n] and y [n], with an interval over groups of rows.
+
+    kind: "pearson" or "spearman", UserError for anything else. Rows with a NaN are left out. NaN
+    for fewer than three rows, and where x or y is constant. The estimate's n counts the groups.
+    """
+    if kind not in CORRELATIONS:
+        raise UserError(f"unknown correlation {kind!r}: choose from {', '.join(CORRELATIONS)}")
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    codes, n = _codes(groups, keep := ~np.isnan(x + y))
+    x, y = x[keep], y[keep]
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    value, rng, drawn = float(CORRELATIONS[kind](x, y).statistic), np.random.default_rng(seed), []
+    size = max(1, _CELLS // len(x))
+    for start in range(0, RESAMPLES, size):
+        count = min(size, RESAMPLES - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=count)[:, codes].astype(float)
+        drawn.append(weighted_correlation(x, y, weights, kind))
+    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n)
+
+
+def weighted_correlation(x, y, weights, kind: str = "pearson") -> np.ndarray:
+    """Correlation of rows counted `weights` [r, n] times each, [r]; NaN where one is constant."""
+    if kind == "spearman":
+        x, y = weighted_ranks(x, weights), weighted_ranks(y, weights)
+    else:
+        x, y = ((v - v.mean()) / v.std() for v in (x, y))
+    total = weights.sum(1, keepdims=True)
+    x, y = (v - (weights * v).sum(1, keepdims=True) / total for v in (x, y))
+    xy, xx, yy = ((weights * product).sum(1) for product in (x * y, x * x, y * y))
+    spread = np.sqrt(xx * yy)
+    return np.divide(xy, spread, out=np.full(len(xy), np.nan), where=spread > _NO_SPREAD)
+
+
+def weighted_ranks(values, weights) -> np.ndarray:
+    """Mean ranks, from 1, of values [n] counted `weights` [r, n] times each, [r, n]."""
+    order = np.argsort(values, kind="stable")
+    new = np.append(True, np.diff(values[order]) != 0)
+    tied = np.add.reduceat(weights[:, order], np.flatnonzero(new), axis=1)
+    middle = np.cumsum(tied, axis=1) - (tied - 1) / 2
+    ranks = np.empty(weights.shape)
+    ranks[:, order] = middle[:, np.cumsum(new) - 1]
+    return ranks

@@ -1,0 +1,248 @@
+"""`load_clip`: any open_clip model, a local checkpoint, or the embedded model.
+
+A loaded `Clip` is frozen and in eval mode, and carries everything that its results depend on:
+name, weights tag, activation, precision and a hash of the weights.
+
+QuickGELU: OpenAI's and some other weights were trained with x * sigmoid(1.702 x) in place of GELU
+and give wrong numbers without it. open_clip only warns; here `model_sources.quick_gelu` decides.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
+from torchvision.transforms import Compose
+
+from ..errors import UserError, one_line
+from . import checkpoints
+from .hub import hub_without_waiting
+from .sources import find_source
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(eq=False)
+class Clip:
+    """A loaded model with all that attribution needs; n texts or images, D the embedding width."""
+
+    model: torch.nn.Module = field(repr=False)
+    tokenizer: Callable = field(repr=False)
+    preprocess: Callable = field(repr=False)
+    name: str
+    pretrained: str
+    activation: str
+    device: torch.device
+    dtype: torch.dtype
+    context_length: int
+    embed_dim: int
+    config: dict = field(default_factory=dict, repr=False)  # what a checkpoint says of a model
+
+    @torch.no_grad()
+    def encode_images(self, images: list[Image.Image]) -> torch.Tensor:
+        """Unit-length image features, float32 [n, D], on the model's device."""
+        if not images:
+            return torch.zeros(0, self.embed_dim, device=self.device)
+        pixels = torch.stack([self.preprocess(image) for image in images])
+        features = self.model.encode_image(pixels.to(self.device, self.dtype), normalize=False)
+        return F.normalize(features.float(), dim=-1)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+        """Unit-length text features, float32 [n, D]; over-long texts are cut as open_clip does."""
+        if not texts:
+            return torch.zeros(0, self.embed_dim, device=self.device)
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        return F.normalize(self.model.encode_text(tokens, normalize=False).float(), dim=-1)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """First 16 hex digits of SHA-256 over sorted names, shapes and bytes of the state dict."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(flat.view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor (not its logarithm) that scales the cosine during training."""
+        return self.model.logit_scale.detach().float().exp().item()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of a preprocessed picture."""
+        size = self.model.visual.image_size
+        return tuple(size) if isinstance(size, tuple | list) else (size, size)
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the image tower's patches; None for a tower without patches."""
+        trunk = getattr(self.model.visual, "trunk", None)
+        holder = self.model.visual if trunk is None else getattr(trunk, "patch_embed", None)
+        size = getattr(holder, "grid_size", None)
+        return None if size is None else tuple(size)
+
+
+def load_clip(
+    name: str | None = None,
+    pretrained: str | os.PathLike | None = None,
+    *,
+    model_config: str | os.PathLike | dict | None = None,
+    device: str | torch.device = "auto",
+    precision: str = "fp32",
+    seed: int = 0,
+    tokenizer: Callable | None = None,
+) -> Clip:
+    """Load a CLIP model, frozen.
+
+    `load_clip()` is the embedded model. `name` is any open_clip name (also `hf-hub:org/repo`),
+    `pretrained` one of its tags or a local checkpoint; without it the weights are random, from
+    `seed`, and torch's own random state stays as it was. `model_config` (a JSON file or a dict)
+    describes an architecture of your own. `device` is auto, cpu or cuda, `precision` fp32, bf16
+    or fp16 (the whole model is cast). `tokenizer` (texts -> ids [n, context]) replaces the model's.
+
+    Raises UserError: unknown name or tag, unusable file, an activation that contradicts the
+    weights, no network, no such device.
+    """
+    device, dtype = _device(device), _dtype(precision)
+    source = find_source(name, pretrained, model_config)
+    tokenizer = tokenizer or _tokenizer(source.model_cfg["text_cfg"])
+    model = _build(source.model_cfg, seed)
+    if source.weights is not None:
+        checkpoints.load_weights(model, source.weights, source.published)
+    _check_tokenizer(tokenizer, model)
+    model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    clip = Clip(
+        model, tokenizer, _preprocess(model, source.preprocess), source.name, source.pretrained,
+        _activation(model), device, dtype,
+        source.model_cfg["text_cfg"].get("context_length", 77), source.model_cfg["embed_dim"],
+        {"model_cfg": source.model_cfg, "preprocess": source.preprocess},
+    )
+    if device.type == "cpu" and dtype is not torch.float32:
+        _check_runs(clip, precision)
+    return clip
+
+
+def _device(device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as reason:
+        raise UserError(f"unknown device {device!r}: use auto, cpu or cuda") from reason
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"unsupported device {device.type!r}: use auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"no device {str(device)!r} here ({torch.cuda.device_count()} CUDA "
+                        "devices): use device='cpu' or 'auto'")
+    return device
+
+
+def _dtype(precision: str) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}: use {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
+def _build(model_cfg: dict, seed: int) -> torch.nn.Module:
+    """A model on the CPU with random weights from `seed`; torch's random state is put back."""
+    cfg = deepcopy(model_cfg)
+    custom = cfg.pop("custom_text", False) or "hf_model_name" in cfg["text_cfg"]
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    kind = open_clip.CoCa if "multimodal_cfg" in cfg else kind
+    _without_base_weights(cfg)
+    try:
+        with torch.random.fork_rng(devices=[]), _hub_for(cfg["text_cfg"].get("hf_model_name")):
+            torch.default_generator.manual_seed(seed)
+            return kind(**cfg)
+    except OSError as reason:
+        raise UserError(
+            f"cannot get the config of the text tower {cfg['text_cfg'].get('hf_model_name')!r} (no "
+            "network?): pass a model_config whose text_cfg.hf_model_name is a folder that holds it"
+        ) from reason
+    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as reason:
+        kind = type(reason).__name__
+        raise UserError(f"unusable model config: {kind}: {one_line(reason)}") from reason
+
+
+def _without_base_weights(cfg: dict) -> None:
+    # A tower pretrained for something else is neither the checkpoint nor random.
+    if "timm_model_name" in cfg["vision_cfg"]:
+        cfg["vision_cfg"]["timm_model_pretrained"] = False
+    if "hf_model_name" in cfg["text_cfg"]:
+        cfg["text_cfg"]["hf_model_pretrained"] = False
+
+
+def _hub_for(name: str | None):
+    return hub_without_waiting() if name and not os.path.isdir(name) else nullcontext()
+
+
+def _tokenizer(text_cfg: dict) -> Callable:
+    name, length = text_cfg.get("hf_tokenizer_name"), text_cfg.get("context_length", 77)
+    options = text_cfg.get("tokenizer_kwargs") or {}
+    if not name:
+        return SimpleTokenizer(context_length=length, **options)
+    mode = text_cfg.get("tokenizer_mode")
+    try:
+        with _hub_for(name):
+            return HFTokenizer(name, context_length=length, tokenizer_mode=mode, **options)
+    except (OSError, ValueError, ImportError) as reason:
+        raise UserError(
+            f"cannot get the tokenizer {name!r} (no network, or transformers is not installed?): "
+            "pass tokenizer=, a callable from texts to ids [n, context]"
+        ) from reason
+
+
+def _check_tokenizer(tokenizer: Callable, model: torch.nn.Module) -> None:
+    # An id beyond the table is an IndexError on the CPU and kills the process's CUDA context.
+    ids, size = tokenizer(["a photo"]), getattr(model, "vocab_size", 0)
+    if not isinstance(ids, torch.Tensor) or ids.ndim != 2:
+        raise UserError("unusable tokenizer: it has to turn a list of texts into ids [n, context]")
+    if size and ids.max() >= size:
+        raise UserError(f"unusable tokenizer: id {ids.max()} for a model with {size} tokens")
+
+
+def _preprocess(model: torch.nn.Module, given: dict) -> Callable:
+    merged = merge_preprocess_dict(PreprocessCfg(), given) | {"size": model.visual.image_size}
+    transform = image_transform_v2(PreprocessCfg(**merged), is_train=False)
+    if merged["resize_mode"] != "shortest":
+        return transform
+    return Compose([_central_strip, *transform.transforms])
+
+
+def _central_strip(image: Image.Image) -> Image.Image:
+    """The middle of a picture longer than 64:1, whose ends the centre crop drops anyway.
+
+    Scaling a 1 x 20000 picture to a short side of 224 first would take gigabytes.
+    """
+    width, height = image.size
+    longest = 64 * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    w, h = min(width, longest), min(height, longest)
+    left, top = (width - w) // 2, (height - h) // 2
+    return image.crop((left, top, left + w, top + h))
+
+
+def _activation(model: torch.nn.Module) -> str:
+    names = {type(module).__name__.lower() for module in model.modules()}
+    return "quickgelu" if any("quickgelu" in name for name in names) else "gelu"
+
+
+def _check_runs(clip: Clip, precision: str) -> None:
+    try:
+        clip.encode_images([Image.new("RGB", (8, 8))])
+        clip.encode_texts(["a"])
+    except (RuntimeError, NotImplementedError) as reason:
+        raise UserError(f"{precision} does not run on this CPU: use precision='fp32'") from reason

@@ -1,0 +1,179 @@
+"""What `load_clip`'s arguments mean: which architecture, which weights, which activation."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import open_clip
+
+from ..errors import UserError
+from . import checkpoints, hub
+
+EMBEDDED_NAME = "scenes-clip"
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+class Source(NamedTuple):
+    """An architecture and where its weights are; no weights means random ones."""
+
+    name: str
+    pretrained: str
+    model_cfg: dict
+    preprocess: dict
+    weights: Path | None = None
+    published: bool = False  # a hub file, which open_clip converts; a local one has to fit exactly
+
+
+def find_source(name=None, pretrained=None, model_config=None) -> Source:
+    """Resolve the arguments of `load_clip`; downloads a tag's weights. Raises UserError."""
+    name = name.replace("/", "-") if name and ":" not in name else name or None
+    pretrained = None if pretrained in ("", "random") else pretrained
+    if name is None and pretrained is None and model_config is None:
+        source = _from_file(None, embedded_path(), None)
+        return source._replace(name=EMBEDDED_NAME, pretrained="embedded")
+    if name and name.startswith("hf-hub:"):
+        return _from_hub(name, pretrained, model_config)
+    if pretrained is None:
+        return _random(name, model_config)
+    if _is_path(name, pretrained):
+        return _from_file(name, Path(pretrained), model_config)
+    return _from_tag(name, pretrained, model_config)
+
+
+def embedded_path() -> Path:
+    """The embedded model's file: in `data/`, or where the variable CLIP_ATTRIBUTION_DATA points.
+
+    The variable names the data folder or the file itself. Raises UserError when there is no file.
+    """
+    default = Path(__file__).resolve().parents[3] / "data"
+    path = Path(os.environ.get("CLIP_ATTRIBUTION_DATA") or default)
+    path = path if path.suffix == ".safetensors" else path / f"{EMBEDDED_NAME}.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"the embedded model is missing at {path}: train it with `python -m "
+            "clip_attribution.training.pretrain`, or set CLIP_ATTRIBUTION_DATA to its folder"
+        )
+    return path
+
+
+def quick_gelu(
+    name: str, model_cfg: dict, tag: str | None = None, weights: dict | None = None
+) -> bool:
+    """Whether to build with QuickGELU.
+
+    Four places may say so: the name (`-quickgelu`), the architecture's config, the published tag
+    and the checkpoint's own config (`weights`). Silence means GELU. Raises UserError when two of
+    them disagree, because the model would run and every number would be wrong.
+    """
+    said = {
+        f"the name {name!r}": True if name.endswith("-quickgelu") else None,
+        "the model config": model_cfg.get("quick_gelu"),
+        f"the tag {tag!r}": _tag_says(name, tag) if tag else None,
+        "the checkpoint": (weights or {}).get("quick_gelu"),
+    }
+    yes = [source for source, value in said.items() if value is True]
+    no = [source for source, value in said.items() if value is False]
+    if yes and no:
+        raise UserError(
+            f"activation mismatch: {' and '.join(yes)} mean QuickGELU, {' and '.join(no)} GELU; "
+            "the results would be wrong: change the name (with or without -quickgelu) or the config"
+        )
+    return bool(yes)
+
+
+def _tag_says(name: str, tag: str) -> bool | None:
+    # open_clip lists under a -quickgelu name only tags that need it; any other tag means GELU.
+    silent = False if name.endswith("-quickgelu") else None
+    return _tag_config(name, tag).get("quick_gelu", silent)
+
+
+def _tag_config(name: str, tag: str) -> dict:
+    base = name.removesuffix("-quickgelu")
+    config = open_clip.get_pretrained_cfg(name, tag) or open_clip.get_pretrained_cfg(base, tag)
+    if config:
+        return config
+    tags = [t for n, t in open_clip.list_pretrained() if n == name]
+    hint = f"nearest: {_nearest(tag, tags)}" if tags else "open_clip publishes none for it"
+    raise UserError(f"unknown weights {tag!r} for {name!r}; {hint} (or pass a local file)")
+
+
+def _registered(name: str) -> dict:
+    config = open_clip.get_model_config(name) if ":" not in name else None
+    if config is None:
+        nearest = _nearest(name, open_clip.list_models())
+        raise UserError(f"unknown model {name!r}; nearest: {nearest} (or pass model_config=...)")
+    return config
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    by_lower = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=4, cutoff=0.0)
+    return ", ".join(by_lower[k] for k in found)
+
+
+def _shared_preprocess(name: str) -> dict:
+    """The preprocessing on which all published tags of a model agree; else open_clip's default."""
+    tags = [open_clip.get_pretrained_cfg(name, tag)
+            for model, tag in open_clip.list_pretrained() if model == name]
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    found = {tuple(tag.get(key) for key in keys) for tag in tags}
+    return dict(zip(keys, found.pop(), strict=True)) if len(found) == 1 else {}
+
+
+def _is_path(name: str | None, pretrained) -> bool:
+    if isinstance(pretrained, os.PathLike):
+        return True
+    if name and open_clip.is_pretrained_cfg(name, pretrained):
+        return False
+    slash = "/" in pretrained or os.sep in pretrained
+    return slash or pretrained.endswith(WEIGHT_SUFFIXES) or Path(pretrained).is_file()
+
+
+def _random(name, model_config) -> Source:
+    name, model_cfg, preprocess = _architecture(name, model_config)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg)
+    return Source(name, "random", model_cfg, preprocess)
+
+
+def _architecture(name, model_config) -> tuple[str, dict, dict]:
+    if model_config is None:
+        return name, _registered(name), _shared_preprocess(name)
+    said = checkpoints.read_config(model_config)
+    label = "custom" if isinstance(model_config, dict) else Path(model_config).stem
+    return name or label, said["model_cfg"], said["preprocess"]
+
+
+def _from_file(name, path: Path, model_config) -> Source:
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    own = checkpoints.file_description(path)
+    if name or model_config is not None:
+        name, model_cfg, preprocess = _architecture(name, model_config)
+    elif own:
+        name, model_cfg, preprocess = path.stem, dict(own["model_cfg"]), {}
+    else:
+        raise UserError(f"{path} does not say which model it is: pass its open_clip name, "
+                        "or model_config='config.json'")
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=own and own["model_cfg"])
+    preprocess = preprocess | (own["preprocess"] if own else {})
+    return Source(name, str(path), model_cfg, preprocess, path)
+
+
+def _from_tag(name, tag: str, model_config) -> Source:
+    if name is None or model_config is not None:
+        raise UserError(f"{tag!r} is not a local file; a published tag needs an open_clip model "
+                        "name and takes no model_config")
+    model_cfg, tag_config = _registered(name), _tag_config(name, tag)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, tag=tag)
+    path = hub.download_tag(name, tag, model_cfg["quick_gelu"])
+    return Source(name, tag, model_cfg, tag_config, path, published=True)
+
+
+def _from_hub(name, pretrained, model_config) -> Source:
+    if pretrained is not None or model_config is not None:
+        raise UserError(f"{name!r} brings its own weights and config: pass no others")
+    config, path = hub.download_repository(name.removeprefix("hf-hub:"))
+    _, model_cfg, preprocess = _architecture(name, config)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg)
+    return Source(name, "hub", model_cfg, preprocess, path, published=True)

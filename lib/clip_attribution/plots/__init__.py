@@ -1,0 +1,21 @@
+"""Figures from frames: signed bars, coloured captions, heat maps. Nothing is computed here."""
+
+from .style import (
+    caption_panel,
+    contrast_figure,
+    explanation_figure,
+    heatmap_panel,
+    layer_panel,
+    use_style,
+    word_bars,
+)
+
+__all__ = [
+    "caption_panel",
+    "contrast_figure",
+    "explanation_figure",
+    "heatmap_panel",
+    "layer_panel",
+    "use_style",
+    "word_bars",
+]

@@ -1,0 +1,1 @@
+"""The questions of the notebooks: what each computes, draws and concludes."""

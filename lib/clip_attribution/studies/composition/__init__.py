@@ -1,0 +1,1 @@
+"""What does a model know of composition, benchmark by benchmark?"""

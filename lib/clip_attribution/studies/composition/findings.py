@@ -1,0 +1,108 @@
+"""The sentences under the figures of the composition benchmarks, computed from the frames.
+
+"Above" and "below" are said only where the 95 % interval allows it.
+"""
+
+from ...evaluation.composition import RETRIEVAL, SIMILARITY
+from ..foils.findings import listed
+from .tables import TITLES
+
+KINDS = ("relation accuracy", "attribute accuracy", "object accuracy", "order accuracy")
+
+
+def percent(row, name: str = "value", low: str = "low", high: str = "high") -> str:
+    """A value with its interval: "62.5 [55.8, 69.1]"."""
+    return f"{row[name]:.1f} [{row[low]:.1f}, {row[high]:.1f}]"
+
+
+def beside_chance(rows, name="value", low="low", high="high") -> tuple[list, list, list]:
+    """Names of the benchmarks above chance, below, and not told from it."""
+    above = rows[rows[low] > rows["chance"]]["benchmark"]
+    below = rows[rows[high] < rows["chance"]]["benchmark"]
+    rest = [b for b in rows["benchmark"] if b not in {*above, *below}]
+    return list(above), list(below), rest
+
+
+def finding_accuracy(data) -> str:
+    """For each kind of accuracy, where the model is above chance; data: `main_rows`."""
+    lines = []
+    for measure in KINDS:
+        rows = data[data["measure"] == measure]
+        if len(rows):
+            lines.append(f"{measure.capitalize()}: {in_words(*beside_chance(rows))}.")
+    wino = data[data["name"] == "winoground"]
+    if len(wino):
+        values = (f"{row['measure']} {percent(row)} (chance {row['chance']:.1f})"
+                  for row in wino.to_dict("records"))  # fmt: skip
+        lines.append(f"Winoground: {', '.join(values)}.")
+    return "\n".join(lines) or "None of these benchmarks has accuracies."
+
+
+def in_words(above, below, rest) -> str:
+    """Where an estimate is above, below and at chance, in words."""
+    parts = [f"above chance on {listed(above)}" if above else "",
+             f"below chance on {listed(below)}" if below else "",
+             f"not told from chance on {listed(rest)}" if rest else ""]  # fmt: skip
+    return "; ".join(part for part in parts if part)
+
+
+def finding_gap(data) -> str:
+    """Relations beside attributes where a benchmark has both; data: `main_rows`."""
+    lines = []
+    for first, second in (("aro-relation", "aro-attribute"), ("sugarcrepe",) * 2,
+                          ("vl-checklist",) * 2):  # fmt: skip
+        rows = [data[(data["name"] == name) & (data["measure"] == f"{kind} accuracy")]
+                for name, kind in ((first, "relation"), (second, "attribute"))]  # fmt: skip
+        if all(len(one) for one in rows):
+            relation, attribute = (one.iloc[0] for one in rows)
+            apart = "the intervals overlap"
+            if relation["high"] < attribute["low"]:
+                apart = "relations lie clear below attributes"
+            elif relation["low"] > attribute["high"]:
+                apart = "relations lie clear above attributes"
+            lines.append(f"{TITLES[first].split()[0]}: relations {percent(relation)}, attributes "
+                         f"{percent(attribute)}: {apart}.")  # fmt: skip
+    return "\n".join(lines) or "None of these benchmarks has both relations and attributes."
+
+
+def finding_random(data) -> str:
+    """Where random weights are at chance, and where they are not; data: `main_rows`."""
+    own = data[data["measure"].isin(KINDS)]
+    above, below, rest = beside_chance(own, "random", "random_low", "random_high")
+    said = in_words(listed_once(above), listed_once(below), listed_once(rest))
+    text = f"Random weights, over {len(own)} accuracies: {said}." if len(own) else ""
+    wino = data[data["name"] == "winoground"]
+    for row in wino[wino["measure"] == "group"].to_dict("records"):
+        score = percent(row, "random", "random_low", "random_high")
+        text += (f" Their group score on Winoground is {score}, where blind guessing would have "
+                 f"{row['chance']:.1f}.")  # fmt: skip
+    return text.strip() or "None of these benchmarks has accuracies."
+
+
+def listed_once(names: list[str]) -> list[str]:
+    """Names with the number of times that they occur, where that is more than one."""
+    counts = {name: names.count(name) for name in names}
+    return [name if count == 1 else f"{name} ({count} measures)" for name, count in counts.items()]
+
+
+def finding_retrieval(data) -> str:
+    """Recall of the right picture and caption, a sentence a benchmark; data: `main_rows`."""
+    lines = []
+    for name in RETRIEVAL:
+        rows = data[data["name"] == name].set_index("measure")
+        if len(rows):
+            to_image, to_text = rows.loc["T2I R@1"], rows.loc["I2T R@1"]
+            lines.append(
+                f"{TITLES[name]}: the right one of {100 / to_image['chance']:.0f} pictures comes "
+                f"first for {percent(to_image)} % of {to_image['n']} captions (random weights "
+                f"{to_image['random']:.1f}, chance {to_image['chance']:.1f}), a right caption for "
+                f"{percent(to_text)} % of the pictures."
+            )
+    for name in SIMILARITY:
+        rows = data[(data["name"] == name) & (data["measure"] == "Spearman")]
+        for row in rows.to_dict("records"):
+            better = "more" if row["low"] > row["random_high"] else "not clearly more"
+            random = percent(row, "random", "random_low", "random_high")
+            lines.append(f"{TITLES[name]}: rank correlation {percent(row)}, {better} than random "
+                         f"weights, {random}.")  # fmt: skip
+    return "\n".join(lines) or "None of these benchmarks is about retrieval or similarity."

@@ -1,0 +1,1 @@
+"""Does training on the attribution give relation and attribute words their weight?"""

@@ -1,0 +1,265 @@
+"""One table behind every ablation, and what is read off it.
+
+`ablation_table` runs CLIP4DM once over a set of pairs and keeps, for every word, the attribution by
+every number of last layers under every ReLU variant, and the share of every layer and head. The
+rest of this room are reductions of that table: accuracy against the number of layers, contribution
+maps, part-of-speech tables. Nothing here runs the model twice.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from ...attribution.batch import run
+from ...attribution.clip4dm import REDUCE, all_variants
+from ...attribution.engine import text_layers
+from ...attribution.registry import get_method
+from ...io.tables import atomic_path, digest
+from ...metrics.intervals import (
+    Estimate,
+    average_precision,
+    location_chance,
+    location_hits,
+    mean_estimate,
+)
+from ...metrics.misalignment import EPSILON, f_clip_scores
+from ...versions import package_version
+
+PUNCTUATION = "PUNCT"
+
+
+class AblationTable(NamedTuple):
+    """Attributions of the same words under every setting.
+
+    words, pairs: the frames of `attribute`, less the attribution. values: float32 [variants,
+    layers, words], values[v, k-1] with relu=variants[v] and layers=-k; NaN for a word not seen.
+    heads: float32 [layers, heads, words], gradient times attention of each head, which averages
+    to `signed`.
+    """
+
+    words: pd.DataFrame
+    pairs: pd.DataFrame
+    values: np.ndarray
+    heads: np.ndarray
+    variants: list[str]
+
+    def at(self, variant: str = "signed", layers: int = 3) -> pd.DataFrame:
+        """The words frame with the attribution of one setting (the last `layers` layers)."""
+        chosen = self.values[self.variants.index(variant), layers - 1]
+        return self.words.assign(attribution=chosen.astype(np.float64))
+
+
+def ablation_table(clip, pairs, cache: str | Path | None = None, **options) -> AblationTable:
+    """Attribute the pairs once for all ablations.
+
+    options: those of `attribute` except method, layers, relu and per_layer. With `cache`, a folder,
+    the table is kept there as parquet under a key made of weights, options and the pairs'
+    content, and read back when it is asked for again.
+    """
+    pairs = pd.DataFrame(pairs)
+    if cache is None:
+        return _compute(clip, pairs, options)
+    path = Path(cache) / f"ablation-{_key(clip, pairs, options)}.parquet"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = _compute(clip, pairs, options)
+        table.pairs[_RESULTS].to_parquet(path.with_suffix(".pairs.parquet"))
+        _write(table, path)
+    return _read(path, pairs)
+
+
+_RESULTS = ["pair_id", "cosine", "n_tokens", "truncated", "error"]
+
+
+def _key(clip, pairs, options) -> str:
+    shown = {k: v for k, v in options.items() if k not in ("progress", "tagger", "batch_size")}
+    tagger = options.get("tagger")
+    facts = (clip.weights_hash, clip.activation, str(clip.dtype), sorted(shown.items(), key=str))
+    names = [c for c in ("pair_id", "image", "caption") if c in pairs]
+    rows = pairs[names].astype(str).to_numpy().tolist()
+    return digest(facts, tagger and tagger.meta["name"], package_version("clip-attribution"), rows)
+
+
+def _compute(clip, pairs, options) -> AblationTable:
+    n = text_layers(clip)
+
+    def channels(view):
+        shares = [view.attention(k) * view.gradient(k) for k in view.layers]
+        heads = torch.stack(shares, 1)  # [B, L, H, n]
+        return torch.cat([all_variants(view).flatten(1, 2), heads.flatten(1, 2)], 1)
+
+    words, pairs, values = run(
+        clip, pairs, channels, list(range(n)), get_method("clip4dm"), **options
+    )
+    split = len(REDUCE) * n
+    last_first = values[:, :split].T.reshape(len(REDUCE), n, -1)[:, ::-1]
+    counts = np.arange(1, n + 1, dtype=np.float32)[:, None]
+    means = last_first.cumsum(axis=1, dtype=np.float32) / counts
+    heads = values[:, split:].T.reshape(n, -1, len(words))
+    return AblationTable(words, pairs, means, heads, list(REDUCE))
+
+
+def _write(table: AblationTable, path: Path) -> None:
+    frame = pa.Table.from_pandas(table.words, preserve_index=False)
+    for variant, rows in zip(table.variants, table.values, strict=True):
+        for k, row in enumerate(rows, start=1):
+            frame = frame.append_column(f"{variant}:{k}", pa.array(row))
+    for layer, rows in enumerate(table.heads):
+        for head, row in enumerate(rows):
+            frame = frame.append_column(f"head:{layer}:{head}", pa.array(row))
+    with atomic_path(path) as temporary:
+        pq.write_table(frame, temporary)
+
+
+def _read(path: Path, pairs: pd.DataFrame) -> AblationTable:
+    frame = pd.read_parquet(path)
+    named = [c for c in frame if ":" in c]
+    heads = [c for c in named if c.startswith("head:")]
+    rest = [c for c in named if not c.startswith("head:")]
+    variants = list(dict.fromkeys(c.split(":")[0] for c in rest))
+    layers = len(rest) // len(variants)
+    results = pd.read_parquet(path.with_suffix(".pairs.parquet"))
+    if "pair_id" not in pairs:
+        pairs = pairs.reset_index(drop=True).assign(pair_id=results["pair_id"].to_numpy())
+    pairs = pairs.merge(results, on="pair_id", how="left", validate="1:1")
+    return AblationTable(
+        frame.drop(columns=named),
+        pairs,
+        frame[rest].to_numpy(np.float32).T.reshape(len(variants), layers, -1),
+        frame[heads].to_numpy(np.float32).T.reshape(layers, -1, len(frame)),
+        variants,
+    )
+
+
+def scene_id(pairs: pd.DataFrame) -> pd.Series:
+    """What belongs together: the pair_id of a caption and its foil without its last part."""
+    return pairs["pair_id"].astype(str).str.rsplit(":", n=1).str[0]
+
+
+def _row(estimate: Estimate, **labels) -> dict:
+    return {**labels, **estimate._asdict()}
+
+
+def location_by_layers(table: AblationTable, by: str = "foil_type") -> pd.DataFrame:
+    """Location accuracy for every ReLU variant, layer count and group of foils.
+
+    pairs need is_foil, foil_index and the column `by`. Returns one row a setting and group:
+    variant, layers, the group, value, low, high, n, and `chance`, a random word's accuracy.
+    """
+    foils = table.pairs[table.pairs["is_foil"] & table.pairs["error"].isna()].set_index("pair_id")
+    own = table.words["pair_id"].isin(foils.index).to_numpy()
+    words, rows = table.words[own], []
+    groups = foils.groupby(by, sort=False).groups
+    chance = location_chance(words.assign(attribution=table.values[0, 0, own]), foils.index)
+    for v, variant in enumerate(table.variants):
+        for k in range(table.values.shape[1]):
+            scored = words.assign(attribution=table.values[v, k, own])
+            hits = location_hits(scored, foils["foil_index"])
+            for group, ids in groups.items():
+                labels = {"variant": variant, "layers": k + 1, by: group}
+                rows.append(_row(mean_estimate(hits[ids]), **labels, chance=chance[ids].mean()))
+    return pd.DataFrame(rows)
+
+
+def precision_by_layers(
+    table: AblationTable, by: str = "foil_type", score: str = "min", epsilon: float = EPSILON
+) -> pd.DataFrame:
+    """Average precision of F-CLIPScore, the true caption being the positive class.
+
+    score: the F-CLIPScore variant (`misalignment.VARIANTS`). Columns as `location_by_layers`;
+    `cosine` is the average precision of the bare cosine and `chance` the share of true captions.
+    """
+    pairs = table.pairs[table.pairs["error"].isna()]
+    rows = []
+    for group, part in pairs.groupby(by, sort=False):
+        ids, positive = scene_id(part), ~part["is_foil"].to_numpy(bool)
+        plain = average_precision(positive, part["cosine"], ids).value
+        own = table.words["pair_id"].isin(part["pair_id"]).to_numpy()
+        for v, variant in enumerate(table.variants):
+            for k in range(table.values.shape[1]):
+                words = table.words[own].assign(attribution=table.values[v, k, own])
+                found = f_clip_scores(words, part, score, epsilon)
+                labels = {"variant": variant, "layers": k + 1, by: group}
+                estimate = average_precision(positive, found, ids)
+                rows.append(_row(estimate, **labels, cosine=plain, chance=positive.mean()))
+    return pd.DataFrame(rows)
+
+
+def contribution_by_head(table: AblationTable, by: str | None = None) -> pd.DataFrame:
+    """What each head of each layer says of the foiled word, next to the other words.
+
+    Returns one row a layer and head (and group): value is the mean over foils of the foiled
+    word's gradient times attention minus the mean of the caption's other words, with its interval;
+    below zero the head speaks against the foiled word.
+    """
+    foils = table.pairs[table.pairs["is_foil"] & table.pairs["error"].isna()].set_index("pair_id")
+    words = table.words
+    index = foils["foil_index"].reindex(words["pair_id"]).to_numpy()
+    own = ~np.isnan(index) & words["seen"].to_numpy()
+    wrong = words["word_index"].to_numpy()[own] == index[own]
+    codes, ids = pd.factorize(words["pair_id"][own])
+    groups = foils[by].reindex(ids).to_numpy() if by else np.zeros(len(ids))
+    rows = []
+    for (layer, head), values in np.ndenumerate(np.zeros(table.heads.shape[:2])):
+        values = table.heads[layer, head, own].astype(float)
+        gap = _mean_by(values, codes, wrong, len(ids)) - _mean_by(values, codes, ~wrong, len(ids))
+        for group in pd.unique(groups):
+            labels = {"layer": layer, "head": head} | ({by: group} if by else {})
+            rows.append(_row(mean_estimate(gap[groups == group]), **labels))
+    return pd.DataFrame(rows)
+
+
+def _mean_by(values, codes, chosen, n) -> np.ndarray:
+    """Mean of the chosen values of each code, [n]; NaN where there are none."""
+    total = np.bincount(codes[chosen], values[chosen], n)
+    count = np.bincount(codes[chosen], minlength=n)
+    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+
+
+def label_words(words: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The words of foils with the column `foiled`; the true captions' words are left out."""
+    foils = pairs[pairs["is_foil"]].set_index("pair_id")["foil_index"]
+    own = words[words["pair_id"].isin(foils.index)]
+    wrong = foils.reindex(own["pair_id"]).to_numpy()
+    return own.assign(foiled=own["word_index"].to_numpy() == wrong)
+
+
+def detection_by_pos(words: pd.DataFrame, epsilon: float = EPSILON, seed: int = 0) -> pd.DataFrame:
+    """Precision, recall and F1 of "attribution < epsilon" for each part of speech.
+
+    words: from `label_words`, with the column `pos`; each word counts under its own tag, words not
+    seen count as not found (CLIP4DM, Table 10). Returns one row a tag and measure: pos, measure,
+    value, low, high (95 % bootstrap over captions), n (foiled words of the tag), words (all).
+    """
+    own = words[words["pos"] != PUNCTUATION]
+    found = (own["attribution"] < epsilon).to_numpy()
+    foiled = own["foiled"].to_numpy(bool)
+    captions, ids = pd.factorize(own["pair_id"])
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(ids), np.full(len(ids), 1 / max(len(ids), 1)), size=1000)
+    weights = np.vstack([np.ones(len(ids), int), weights])[:, captions]
+    rows = []
+    for tag in sorted(own["pos"].unique()):
+        mine = (own["pos"] == tag).to_numpy()
+        hit, miss = mine & found & foiled, mine & ~found & foiled
+        false = mine & found & ~foiled
+        tp, fn, fp = (weights[:, m].sum(1).astype(float) for m in (hit, miss, false))
+        for measure, values in _detection(tp, fp, fn).items():
+            drawn = values[1:][~np.isnan(values[1:])] if (tp + fn)[0] else []
+            low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+            rows.append({
+                "pos": tag, "measure": measure, "value": values[0], "low": low, "high": high,
+                "n": int((tp + fn)[0]), "words": int(mine.sum()),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _detection(tp, fp, fn) -> dict[str, np.ndarray]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {"precision": tp / (tp + fp), "recall": tp / (tp + fn),
+                "F1": 2 * tp / (2 * tp + fp + fn)}  # fmt: skip

@@ -1,0 +1,1 @@
+"""How much of a heat map lies where it should?"""

@@ -1,0 +1,1 @@
+"""Which false words do the misalignment benchmarks let CLIP find?"""

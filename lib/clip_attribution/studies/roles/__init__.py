@@ -1,0 +1,1 @@
+"""Do relation and attribute words get less attribution than objects?"""

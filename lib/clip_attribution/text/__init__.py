@@ -1,0 +1,1 @@
+"""Captions as CLIP reads them: tokens, words, parts of speech, roles, concepts."""

@@ -1,0 +1,133 @@
+"""Unit features of distinct captions and pictures: pixels live for one batch only.
+
+With `keep`, a folder, every finished chunk lies there as a file named by what decides its values
+(model, captions or pictures with their size and time of change), so that a stopped run goes on.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tqdm.auto import tqdm
+
+from ..errors import ImageError
+from ..io.images import open_image
+from ..io.parts import picture_state
+from ..io.tables import digest, write_parquet
+from .features import encode_pixels
+
+CHUNK = 2048  # captions or pictures in a file
+
+
+def encode_texts(
+    clip, texts, template="", batch_size=64, progress=False, keep=None
+) -> dict[str, torch.Tensor]:
+    """Unit features {text: float32 [D]} of texts, on the CPU."""
+
+    def encode(part):
+        features = clip.encode_texts([template + text for text in part]).cpu()
+        return dict(zip(part, features, strict=True)), {}
+
+    run = {"batch_size": batch_size, "progress": progress, "keep": keep}
+    return in_chunks("captions", list(texts), encode, (model_facts(clip), template), **run)[0]
+
+
+def encode_views(
+    clip, views, root=None, batch_size=64, progress=False, keep=None
+) -> tuple[dict, dict]:
+    """Unit features {view: float32 [D]} of views (path, crop), and {view: reason} of the others."""
+    run = {"batch_size": batch_size, "progress": progress, "keep": keep}
+    views, states = list(views), partial(picture_state, image_root=root)
+    with ThreadPoolExecutor(2) as pool:
+
+        def encode(part):
+            read = dict(zip(part, pool.map(lambda view: _pixels(clip, view, root), part),
+                            strict=True))  # fmt: skip
+            good = {v: p for v, p in read.items() if not isinstance(p, str)}
+            features = encode_pixels(clip, list(good.values())) if good else ()
+            reasons = {v: p for v, p in read.items() if isinstance(p, str)}
+            return dict(zip(good, features, strict=True)), reasons
+
+        return in_chunks("images", views, encode, model_facts(clip),
+                         lambda view: states(view[0]), **run)  # fmt: skip
+
+
+def in_chunks(
+    what: str, items: list, encode, facts, state=None, *, batch_size, progress, keep
+) -> tuple[dict, dict]:
+    """({item: feature}, {item: reason}) of encode(batch) over all items, chunk by chunk.
+
+    facts and state(item) decide with the items themselves under what name a chunk is kept.
+    """
+    found, reasons = {}, {}
+    with tqdm(total=len(items), desc=what, unit=what[:-1], disable=not progress) as bar:
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            key = digest(what, facts, chunk, [state(item) for item in chunk] if state else ())
+            path = Path(keep) / f"{key}.parquet" if keep else None
+            if path and path.exists():
+                own = read_features(path, chunk)
+                bar.update(len(chunk))
+            else:
+                own = {}, {}
+                for at in range(0, len(chunk), batch_size):
+                    batch = chunk[at : at + batch_size]
+                    for known, new in zip(own, encode(batch), strict=True):
+                        known |= new
+                    bar.update(len(batch))
+                if path:
+                    write_features(path, chunk, *own)
+            found, reasons = found | own[0], reasons | own[1]
+    return found, reasons
+
+
+def write_features(path: Path, chunk: list, features: dict, reasons: dict) -> None:
+    """Write one chunk: a row an item, in order, with its feature or its reason."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = [features[item].numpy() if item in features else None for item in chunk]
+    columns = {"feature": pa.array(values, pa.list_(pa.float32())),
+               "reason": pa.array([reasons.get(item) for item in chunk], pa.string())}  # fmt: skip
+    write_parquet(pa.table(columns), path)
+
+
+def read_features(path: Path, chunk: list) -> tuple[dict, dict]:
+    """({item: feature}, {item: reason}) of a chunk that was written."""
+    table = pq.read_table(path)
+    rows = zip(chunk, table["feature"].to_numpy(), table["reason"].to_pylist(), strict=True)
+    features, reasons = {}, {}
+    for item, values, reason in rows:
+        if reason is None:
+            features[item] = torch.from_numpy(np.array(values, np.float32))
+        else:
+            reasons[item] = reason
+    return features, reasons
+
+
+def model_facts(clip) -> tuple:
+    """What decides a feature besides what is encoded."""
+    return clip.weights_hash, clip.name, str(clip.dtype), clip.config
+
+
+def crop_image(image, crop):
+    """The part [x, y, w, h] of a picture; what reaches beyond its edge is black, as in ARO.
+
+    Raises ImageError when nothing of the picture is in it.
+    """
+    x, y, w, h = crop
+    if x >= image.width or y >= image.height or x + w <= 0 or y + h <= 0:
+        raise ImageError(f"the box {list(crop)} lies outside a picture of {image.size}")
+    return image.crop((x, y, x + w, y + h))
+
+
+def _pixels(clip, view, root):
+    """Preprocessed pixels [3, s, s] of one view, or the reason why there are none."""
+    name, crop = view
+    try:
+        image = open_image(name, root)
+        return clip.preprocess(crop_image(image, crop) if crop else image)
+    except ImageError as error:
+        return str(error)
