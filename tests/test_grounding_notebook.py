@@ -111,7 +111,8 @@ def test_measures_equal_those_of_the_streaming_evaluation(clip, phrases, measure
 
 def test_kept_maps_are_read_and_equal(clip, phrases, maps, tmp_path, monkeypatch):
     first = all_maps(clip, phrases, METHODS, cache=str(tmp_path))
-    monkeypatch.setattr("clip_attribution.studies.grounding.tables.row_maps", None)  # would fail if called
+    computing = "clip_attribution.studies.grounding.tables.row_maps"
+    monkeypatch.setattr(computing, None)  # would fail if called
     again = all_maps(clip, phrases, METHODS, cache=str(tmp_path))
     for method in METHODS:
         for found in (first, again):

@@ -1,6 +1,6 @@
 """Compute the table that the ablation notebooks share, so that they find it in the cache.
 
-    python -m clip_attribution.studies.shared_table --cache runs/tables --receipt runs/tables/shared.json
+    python -m clip_attribution.studies.shared_table --cache runs/tables --receipt r.json
 
 The figure graph runs this once before the notebooks; run by hand, a notebook computes the table
 itself.
