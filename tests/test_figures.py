@@ -46,14 +46,21 @@ def test_the_graph_knows_every_notebook_and_each_of_its_figures():
         assert list(dictionary(code_of(path), "figures")) == declared[path.stem]
 
 
+def names_of(source: Path) -> set[str]:
+    return {str(path.relative_to(PACKAGE)) for path in library_files(source)}
+
+
 def test_dependencies_follow_imports_and_stop_there():
-    names = {path.name for path in library_files(ROOT / "notebooks" / "02_layer_ablation.ipynb")}
-    assert {"ablations.py", "ablation_plots.py", "engine.py", "vocabulary.py", "models.py"} <= names
-    assert not names & {"cli.py", "score.py", "pretrain.py", "explorer_widget.py", "display.py"}
-    table = {path.name for path in library_files(PACKAGE / "shared_table.py")}
-    loaders = library_files(ROOT / "notebooks" / "05_misalignment_benchmarks.ipynb")
-    assert {"hat.py", "exports_feedback.py"} <= {path.name for path in loaders}
-    assert "ablations.py" in table and not table & {"plots.py", "ablation_plots.py"}
+    names = names_of(ROOT / "notebooks" / "02_layer_ablation.ipynb")
+    foils = {"studies/foils/table.py", "studies/foils/figures.py"}
+    assert {*foils, "attribution/engine.py", "scenes/vocabulary.py", "models/clip.py"} <= names
+    assert not names & {"cli/__init__.py", "evaluation/score.py", "training/pretrain.py"}
+    assert not names & {"explorer/widget.py", "display/explanation.py"}
+    table = names_of(PACKAGE / "studies" / "shared_table.py")
+    assert "studies/foils/table.py" in table
+    assert not table & {"plots/style.py", "studies/foils/figures.py"}
+    loaders = names_of(ROOT / "notebooks" / "05_misalignment_benchmarks.ipynb")
+    assert {"datasets/hat.py", "datasets/exports_feedback.py"} <= loaders
 
 
 # --- the graph at work, on notebooks of a few lines in a project of their own ---
@@ -61,14 +68,19 @@ def test_dependencies_follow_imports_and_stop_there():
 LINES = """
 import json, pathlib
 if seed < 0:
-    from clip_attribution import {imported}
+    import clip_attribution.{imported}
 folder = pathlib.Path(output)
 folder.mkdir(exist_ok=True)
 for name in {names}:
     (folder / f"{{name}}.png").write_text("picture")
     (folder / f"{{name}}.json").write_text(json.dumps({{"seed": seed}}))
 """
-IMPORTED = {"01": "display", "02": "ablation_plots", "03": "ablation_plots", "04": "pos_plots"}
+IMPORTED = {
+    "01": "display.explanation",
+    "02": "studies.foils.figures",
+    "03": "studies.foils.figures",
+    "04": "studies.pos",
+}
 
 
 def write_notebook(folder: Path, stem: str, suffixes: list[str]) -> None:
@@ -150,9 +162,9 @@ def test_all_figures_are_made_with_their_json_and_once(project):
     ("changed", "expected"),
     [
         ("notebooks/02_layer_ablation.ipynb", {"02"}),
-        ("lib/clip_attribution/pos_plots.py", {"04"}),
-        ("lib/clip_attribution/display.py", {"01"}),
-        ("lib/clip_attribution/cli.py", set()),
+        ("lib/clip_attribution/studies/pos.py", {"04"}),
+        ("lib/clip_attribution/display/explanation.py", {"01"}),
+        ("lib/clip_attribution/cli/__init__.py", set()),
     ],
 )
 def test_a_changed_file_runs_what_depends_on_it(project, changed, expected):
