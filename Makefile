@@ -33,8 +33,10 @@ figures: $(READY)  ## make every figure that is out of date: [MODEL=ViT-B-32 PRE
 		--rerun-incomplete --max-checksum-file-size 0 --quiet host reason rules \
 		$(if $(strip $(GIVEN)),--config $(GIVEN))
 
-test: $(READY)  ## lint, check that notebooks hold no output, run the tests
+test: $(READY)  ## lint, check the form of code and notebooks, run the tests
 	@$(PY) -m ruff check $(PYTHON_FILES)
+	@$(PY) -m ruff format --check --quiet $(PYTHON_FILES) \
+		|| { echo "error: format the code: $(PY) -m ruff format $(PYTHON_FILES)" >&2; exit 1; }
 	@notebooks=(notebooks/*.ipynb); if [ -e "$${notebooks[0]}" ]; then \
 		$(PY) -m nbstripout --verify "$${notebooks[@]}" \
 		|| { echo "error: strip the notebooks: $(PY) -m nbstripout notebooks/*.ipynb" >&2; exit 1; }; fi

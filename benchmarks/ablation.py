@@ -41,10 +41,12 @@ def measure(clip, pairs, repeats: int) -> list[tuple[float, float]]:
     attribute(clip, pairs.head(64))
     ablation_table(clip, pairs.head(64))
     return [
-        (seconds(lambda: attribute(clip, pairs), clip),
-         seconds(lambda: ablation_table(clip, pairs), clip))
+        (
+            seconds(lambda: attribute(clip, pairs), clip),
+            seconds(lambda: ablation_table(clip, pairs), clip),
+        )
         for _ in range(repeats)
-    ]  # fmt: skip
+    ]
 
 
 def largest_difference(clip, pairs) -> float:
@@ -70,14 +72,22 @@ def main() -> None:
     difference = largest_difference(clip, pairs.head(200))
     print(*(f"attribution {one:7.2f} s   table {table:7.2f} s" for one, table in rounds), sep="\n")
     print(f"ratio {ratio:.3f}, aim at most {AIM}: {'met' if ratio <= AIM else 'MISSED'}")
-    print(f"largest difference to separate runs {difference:.1e}, aim at most {TOLERANCE:.0e}: "
-          f"{'met' if difference <= TOLERANCE else 'MISSED'}")  # fmt: skip
+    print(
+        f"largest difference to separate runs {difference:.1e}, aim at most {TOLERANCE:.0e}: "
+        f"{'met' if difference <= TOLERANCE else 'MISSED'}"
+    )
     RESULT.parent.mkdir(exist_ok=True)
     result = {
-        "model": clip.name, "pairs": len(pairs), "seconds": rounds, "ratio": ratio, "aim": AIM,
-        "largest_difference": difference, "threads": torch.get_num_threads(),
-        "device": clip.device.type, "torch": torch.__version__,
-    }  # fmt: skip
+        "model": clip.name,
+        "pairs": len(pairs),
+        "seconds": rounds,
+        "ratio": ratio,
+        "aim": AIM,
+        "largest_difference": difference,
+        "threads": torch.get_num_threads(),
+        "device": clip.device.type,
+        "torch": torch.__version__,
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

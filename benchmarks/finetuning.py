@@ -39,13 +39,27 @@ def main() -> None:
     parser.add_argument("--cache", default="runs/finetuning", help="folder of the tuned models")
     options = parser.parse_args()
     clip = load_clip()
-    runs = compare(clip, cache=options.cache, steps=options.steps, seeds=range(options.seeds),
-                   n_pairs=PAIRS, calibration=CALIBRATION, progress=True)  # fmt: skip
+    runs = compare(
+        clip,
+        cache=options.cache,
+        steps=options.steps,
+        seeds=range(options.seeds),
+        n_pairs=PAIRS,
+        calibration=CALIBRATION,
+        progress=True,
+    )
     table = evaluate_runs(clip, runs, n=options.pairs, n_attributed=128, progress=True)
     print(finding_deficiency(table), *(finding_accuracy(table, name) for name in SHOWN), sep="\n")
-    facts = {"model": clip.name, "weights": clip.weights_hash, "seeds": options.seeds,
-             "steps": options.steps, "training_pairs": PAIRS, "calibration": CALIBRATION,
-             "test_pairs_a_type": options.pairs, "torch": torch.__version__}  # fmt: skip
+    facts = {
+        "model": clip.name,
+        "weights": clip.weights_hash,
+        "seeds": options.seeds,
+        "steps": options.steps,
+        "training_pairs": PAIRS,
+        "calibration": CALIBRATION,
+        "test_pairs_a_type": options.pairs,
+        "torch": torch.__version__,
+    }
     result = facts | {"lam": records(weights_of(runs)), "table": records(table)}
     RESULT.write_text(json.dumps(six_digits(result), indent=1) + "\n")
 

@@ -131,22 +131,33 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     clip, pairs = load_clip(options.model), scenes(options.pairs)
     todo = cases(clip, pairs)
-    difference = max_difference(*(todo[f"replacements, {way}"][0]() for way in
-                                  ("one call each", "batched")))  # fmt: skip
+    difference = max_difference(
+        *(todo[f"replacements, {way}"][0]() for way in ("one call each", "batched"))
+    )
     ms = measure(clip, todo, options.repeats)
     ratio = ms["replacements, one call each"] / ms["replacements, batched"]
     print(*(f"{name:30} {value:8.2f} ms a caption" for name, value in ms.items()), sep="\n")
-    print(f"batched {ratio:.1f} times as fast, aim at least {AIM}: "
-          f"{'met' if ratio >= AIM else 'MISSED'}")  # fmt: skip
-    print(f"largest difference of a feature {difference:.1e}, aim at most {TOLERANCE:.0e}: "
-          f"{'met' if difference <= TOLERANCE else 'MISSED'}")  # fmt: skip
+    print(
+        f"batched {ratio:.1f} times as fast, aim at least {AIM}: "
+        f"{'met' if ratio >= AIM else 'MISSED'}"
+    )
+    print(
+        f"largest difference of a feature {difference:.1e}, aim at most {TOLERANCE:.0e}: "
+        f"{'met' if difference <= TOLERANCE else 'MISSED'}"
+    )
     RESULT.parent.mkdir(exist_ok=True)
     result = {
-        "model": clip.name, "pairs": len(pairs), "repeats": options.repeats,
-        "threads": torch.get_num_threads(), "device": clip.device.type,
-        "torch": torch.__version__, "ms_a_caption": ms, "batched_speedup": ratio, "aim": AIM,
+        "model": clip.name,
+        "pairs": len(pairs),
+        "repeats": options.repeats,
+        "threads": torch.get_num_threads(),
+        "device": clip.device.type,
+        "torch": torch.__version__,
+        "ms_a_caption": ms,
+        "batched_speedup": ratio,
+        "aim": AIM,
         "largest_difference": difference,
-    }  # fmt: skip
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

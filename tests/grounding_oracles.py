@@ -145,12 +145,13 @@ def mixed(points):
 def survivors(points, delta):
     """Maxima that no larger one has within delta."""
     return [
-        p for p in points
+        p
+        for p in points
         if not any(
             q[0] > p[0] and not same(p[0], q[0]) and math.dist(p[1:3], q[1:3]) <= delta
             for q in points
         )
-    ]  # fmt: skip
+    ]
 
 
 def uncertain(heat, mask, tau, delta):
@@ -176,9 +177,8 @@ def everything(heat, boxes, size, tau=0.7, delta=50.0):
     warm = [[float(value >= 0.5) for value in row] for row in soft]
     by_kind = {"soft": overlaps(soft, mask), "binary": overlaps(warm, mask)}
     found = {
-        f"{name}_{kind}": by_kind[kind][name]
-        for name in ("iou", "dice", "wdp") for kind in by_kind
-    }  # fmt: skip
+        f"{name}_{kind}": by_kind[kind][name] for name in ("iou", "dice", "wdp") for kind in by_kind
+    }
     found |= {name: by_kind["soft"][name] for name in ("wdp_norm", "io_ratio")}
     is_mixed, ties, *_ = uncertain(soft, mask, tau, delta)
     empty = max(map(max, soft)) == 0

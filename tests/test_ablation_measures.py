@@ -19,19 +19,30 @@ def table():
     ids = [f"0:{i}:{kind}" for i in range(N) for kind in ("true", "foil")]
     foil = np.tile([False, True], N)
     index = np.where(foil, rng.integers(0, WORDS, 2 * N), np.nan)
-    pairs = pd.DataFrame({
-        "pair_id": ids, "is_foil": foil, "foil_type": np.repeat(["noun", "colour"], N),
-        "foil_index": index, "cosine": rng.normal(0.3, 0.05, 2 * N) - 0.03 * foil, "error": None,
-    })  # fmt: skip
-    words = pd.DataFrame({
-        "pair_id": np.repeat(ids, WORDS), "word_index": np.tile(np.arange(WORDS), 2 * N),
-        "word": "w", "seen": True,
-    })  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ids,
+            "is_foil": foil,
+            "foil_type": np.repeat(["noun", "colour"], N),
+            "foil_index": index,
+            "cosine": rng.normal(0.3, 0.05, 2 * N) - 0.03 * foil,
+            "error": None,
+        }
+    )
+    words = pd.DataFrame(
+        {
+            "pair_id": np.repeat(ids, WORDS),
+            "word_index": np.tile(np.arange(WORDS), 2 * N),
+            "word": "w",
+            "seen": True,
+        }
+    )
     wrong = words["word_index"].to_numpy() == np.repeat(index, WORDS)
     values = rng.normal(0, 1, (2, 3, len(words))) - 1.5 * wrong * np.array([1, 0.3])[:, None, None]
     heads = rng.normal(0, 1, (3, 2, len(words))) - wrong
-    return AblationTable(words, pairs, values.astype(np.float32), heads.astype(np.float32),
-                         ["signed", "absolute"])  # fmt: skip
+    return AblationTable(
+        words, pairs, values.astype(np.float32), heads.astype(np.float32), ["signed", "absolute"]
+    )
 
 
 def test_some_variants_and_one_layer_count_are_those_of_the_whole(table):
@@ -90,10 +101,14 @@ def labelled():
     n = 300
     foiled = rng.random(n) < 0.3
     values = np.round(rng.normal(0, 1, n) - foiled, 1)  # rounded, so that there are ties
-    return pd.DataFrame({
-        "pair_id": rng.integers(0, 60, n), "foiled": foiled, "attribution": values,
-        "pos": rng.choice(["NOUN", "ADJ"], n),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "pair_id": rng.integers(0, 60, n),
+            "foiled": foiled,
+            "attribution": values,
+            "pos": rng.choice(["NOUN", "ADJ"], n),
+        }
+    )
 
 
 def test_separation_equals_scikit_learn(labelled):

@@ -26,12 +26,20 @@ def frame(variants=("signed",), groups=(ALL,), layers=4):
             for g, group in enumerate(groups):
                 for k in range(1, layers + 1):
                     value = 0.2 + 0.1 * k + 0.01 * v + 0.02 * g
-                    rows.append({
-                        "measure": measure, "variant": variant, "layers": k, "group": group,
-                        "value": value, "low": value - 0.04, "high": value + 0.04, "n": 50,
-                        "chance": 0.1 if measure == LOCATION else 0.5,
-                        "cosine": np.nan if measure == LOCATION else 0.55,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "measure": measure,
+                            "variant": variant,
+                            "layers": k,
+                            "group": group,
+                            "value": value,
+                            "low": value - 0.04,
+                            "high": value + 0.04,
+                            "n": 50,
+                            "chance": 0.1 if measure == LOCATION else 0.5,
+                            "cosine": np.nan if measure == LOCATION else 0.55,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -53,22 +61,40 @@ def cells(rows, columns, **labels):
 @pytest.fixture
 def spoken():
     rng = np.random.default_rng(0)
-    words = pd.DataFrame({
-        "pos": rng.choice(["NOUN", "ADJ"], 200), "foiled": rng.random(200) < 0.3,
-        "attribution": rng.normal(0, 1e-3, 200),
-    })  # fmt: skip
-    separation = pd.DataFrame({"pos": ["ADJ", "NOUN"], "value": [0.6, 0.7], "low": [0.5, 0.65],
-                               "high": [0.7, 0.75], "n": [20, 40], "aligned": 70})  # fmt: skip
+    words = pd.DataFrame(
+        {
+            "pos": rng.choice(["NOUN", "ADJ"], 200),
+            "foiled": rng.random(200) < 0.3,
+            "attribution": rng.normal(0, 1e-3, 200),
+        }
+    )
+    separation = pd.DataFrame(
+        {
+            "pos": ["ADJ", "NOUN"],
+            "value": [0.6, 0.7],
+            "low": [0.5, 0.65],
+            "high": [0.7, 0.75],
+            "n": [20, 40],
+            "aligned": 70,
+        }
+    )
     return words, separation
 
 
 def detection():
     rows = [
-        {"pos": tag, "measure": measure, "value": value, "low": value - 0.1, "high": value + 0.1,
-         "n": n, "words": 100}
+        {
+            "pos": tag,
+            "measure": measure,
+            "value": value,
+            "low": value - 0.1,
+            "high": value + 0.1,
+            "n": n,
+            "words": 100,
+        }
         for tag, n, value in (("ADJ", 20, 0.3), ("NOUN", 40, 0.6), ("DET", 0, 0.0))
         for measure in pos_plots.MEASURES
-    ]  # fmt: skip
+    ]
     data = pd.DataFrame(rows)
     return data, data[["pos", "measure"]].assign(chance=0.25)
 

@@ -20,8 +20,13 @@ CONFIG = {
 }
 NAMES = [*ROLES, "composition"]
 CAPTION = "a snowman on a big red umbrella"
-CONCEPTS = [(2, 9, "object"), (23, 31, "object"), (15, 18, "attribute"), (19, 22, "attribute"),
-            (10, 12, "relation")]  # fmt: skip
+CONCEPTS = [
+    (2, 9, "object"),
+    (23, 31, "object"),
+    (15, 18, "attribute"),
+    (19, 22, "attribute"),
+    (10, 12, "relation"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +73,29 @@ def test_means_equal_those_of_the_role_measures(clip, pairs):
     expected = caption_means(tokens).set_index("pair_id")[NAMES]
     found, _ = attribute(clip, pairs, "gradcam", template="", level="role")
     found = found.pivot(index="pair_id", columns="role", values="attribution")
-    pd.testing.assert_frame_equal(found.loc[expected.index, NAMES], expected, check_names=False,
-                                  rtol=0, atol=0)  # fmt: skip
+    pd.testing.assert_frame_equal(
+        found.loc[expected.index, NAMES], expected, check_names=False, rtol=0, atol=0
+    )
 
 
 def test_concepts_are_given_as_plain_tuples_and_a_missing_role_is_missing(clip):
     found, _ = attribute(clip, [one(*CONCEPTS), one(CONCEPTS[0])], level="role", per_layer=True)
-    assert list(found.columns) == ["pair_id", "role", "attribution", "L0", "L1", "n_tokens",
-                                   "n_concepts"]  # fmt: skip
+    assert list(found.columns) == [
+        "pair_id",
+        "role",
+        "attribution",
+        "L0",
+        "L1",
+        "n_tokens",
+        "n_concepts",
+    ]
     full, bare = found[:4].set_index("role"), found[4:].set_index("role")
-    assert full["n_concepts"].to_dict() == {"object": 2, "attribute": 2, "relation": 1,
-                                            "composition": 3}  # fmt: skip
+    assert full["n_concepts"].to_dict() == {
+        "object": 2,
+        "attribute": 2,
+        "relation": 1,
+        "composition": 3,
+    }
     assert full.loc["composition", "n_tokens"] == 3
     together = (2 * full.loc["attribute"] + full.loc["relation"]) / 3
     values = ["attribution", "L0", "L1"]
@@ -98,12 +115,23 @@ def test_without_the_column_the_parser_finds_the_concepts(clip):
 
 
 def test_a_bad_row_keeps_its_reason_and_touches_no_other(clip):
-    rows = [one(*CONCEPTS), one((2, 99, "object")), one((2, 9, "NOUN")), one(caption=None),
-            one(*CONCEPTS) | {"image": "no.png"}, one(*CONCEPTS) | {"concepts": None},
-            one(*CONCEPTS)]  # fmt: skip
+    rows = [
+        one(*CONCEPTS),
+        one((2, 99, "object")),
+        one((2, 9, "NOUN")),
+        one(caption=None),
+        one(*CONCEPTS) | {"image": "no.png"},
+        one(*CONCEPTS) | {"concepts": None},
+        one(*CONCEPTS),
+    ]
     found, done = attribute(clip, rows, level="role")
-    reasons = ["does not lie in the caption", "'NOUN' is none of object, attribute, relation",
-               "caption is missing", "no.png", "not a list of (start, end, role)"]  # fmt: skip
+    reasons = [
+        "does not lie in the caption",
+        "'NOUN' is none of object, attribute, relation",
+        "caption is missing",
+        "no.png",
+        "not a list of (start, end, role)",
+    ]
     for reason, error in zip(reasons, done["error"][1:6], strict=True):
         assert reason in error and "\n" not in error
     assert found["pair_id"].unique().tolist() == [0, 6] and len(found) == 8

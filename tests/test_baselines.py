@@ -18,16 +18,17 @@ from clip_attribution.metrics.baselines import (
     spoken_words,
 )
 
-WORDS = words_of({
-    "x": ("A cat , Sits", [0.1, -2e-4, -5e-4, -1e-4]),
-    "y": ("unseen Dog", [np.nan, 0.2]),
-    "z": (".", [-0.1]),
-})  # fmt: skip
+WORDS = words_of(
+    {
+        "x": ("A cat , Sits", [0.1, -2e-4, -5e-4, -1e-4]),
+        "y": ("unseen Dog", [np.nan, 0.2]),
+        "z": (".", [-0.1]),
+    }
+)
 
 
 def test_seen_and_spoken_words():
-    assert seen_words(WORDS).to_dict() == {
-        "x": ["a", "cat", ",", "sits"], "y": ["dog"], "z": ["."]}  # fmt: skip
+    assert seen_words(WORDS).to_dict() == {"x": ["a", "cat", ",", "sits"], "y": ["dog"], "z": ["."]}
     assert seen_words(WORDS, spoken=True).to_dict() == {"x": ["a", "cat", "sits"], "y": ["dog"]}
     assert spoken_words(WORDS).tolist() == [True, True, False, True, False, True, False]
 
@@ -67,13 +68,22 @@ def test_a_word_that_only_one_row_wants_is_not_told_to_that_row():
 
 
 def test_caption_scores_by_hand():
-    pairs = pd.DataFrame({
-        "pair_id": ["x", "y", "w"], "cosine": [0.2, -0.1, np.nan],
-        "ref_clip_score": [0.3, np.nan, np.nan], "ref_cosines": [[0.4, 0.9], [], None],
-    })  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ["x", "y", "w"],
+            "cosine": [0.2, -0.1, np.nan],
+            "ref_clip_score": [0.3, np.nan, np.nan],
+            "ref_cosines": [[0.4, 0.9], [], None],
+        }
+    )
     scores = caption_scores(WORDS, pairs, -5e-5, "segment", public=True)
-    assert list(scores) == ["F-CLIPScore", "F-CLIPScore public_segment", "CLIPScore",
-                            "RefCLIPScore", "RefCLIPScore public_reference"]  # fmt: skip
+    assert list(scores) == [
+        "F-CLIPScore",
+        "F-CLIPScore public_segment",
+        "CLIPScore",
+        "RefCLIPScore",
+        "RefCLIPScore public_reference",
+    ]
     assert scores["F-CLIPScore"][:2] == pytest.approx([0.8 * -8e-4, 0])
     assert scores["F-CLIPScore public_segment"][:2] == pytest.approx([0.8 * -1.5e-4, 0])
     assert scores["CLIPScore"][:2] == pytest.approx([0.5, 0])
@@ -92,8 +102,13 @@ def test_the_public_reference_score_is_missing_without_references():
 
 
 def test_shuffling_leaves_no_picture_with_its_captions():
-    pairs = pd.DataFrame({"image": np.repeat([f"{i}.png" for i in range(7)], 2),
-                          "caption": [f"c{i}" for i in range(14)], "error": None})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "image": np.repeat([f"{i}.png" for i in range(7)], 2),
+            "caption": [f"c{i}" for i in range(14)],
+            "error": None,
+        }
+    )
     pairs.loc[3, "error"] = "the caption is missing"
     for seed in range(20):
         found = shuffled(pairs, seed)

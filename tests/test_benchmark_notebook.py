@@ -61,12 +61,24 @@ def frames():
     """The words and the pairs of `CAPTIONS`."""
     words, pairs = [], []
     for number, (caption, values, wrong, pair, score) in enumerate(CAPTIONS):
-        pairs.append({"pair_id": str(number), "caption": caption, "is_foil": bool(wrong),
-                      "foil_word": wrong, "pair": pair, "clip_score": score, "group": "",
-                      "image": f"scene:1:{pair}", "error": None})  # fmt: skip
+        pairs.append(
+            {
+                "pair_id": str(number),
+                "caption": caption,
+                "is_foil": bool(wrong),
+                "foil_word": wrong,
+                "pair": pair,
+                "clip_score": score,
+                "group": "",
+                "image": f"scene:1:{pair}",
+                "error": None,
+            }
+        )
         both = zip(split_words(caption), values, strict=True)
-        words += [{"pair_id": str(number), "word_index": i, "word": word.text, "attribution": value}
-                  for i, (word, value) in enumerate(both)]  # fmt: skip
+        words += [
+            {"pair_id": str(number), "word_index": i, "word": word.text, "attribution": value}
+            for i, (word, value) in enumerate(both)
+        ]
     return pd.DataFrame(words), pd.DataFrame(pairs)
 
 
@@ -74,13 +86,20 @@ def many(n=400):
     """Random captions of three words, every other one a foil whose false word lies lower."""
     rng = np.random.default_rng(0)
     foil = np.arange(n) % 2 == 1
-    pairs = pd.DataFrame({"pair_id": np.arange(n).astype(str), "is_foil": foil, "error": None,
-                          "foil_word": np.where(foil, "w1", None),
-                          "pair": (np.arange(n) // 2).astype(str)})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": np.arange(n).astype(str),
+            "is_foil": foil,
+            "error": None,
+            "foil_word": np.where(foil, "w1", None),
+            "pair": (np.arange(n) // 2).astype(str),
+        }
+    )
     values = rng.normal(0, 1, (n, 3))
     values[foil, 1] -= 2
-    words = pd.DataFrame({"pair_id": np.repeat(pairs["pair_id"].to_numpy(), 3),
-                          "word": ["w0", "w1", "w2"] * n})  # fmt: skip
+    words = pd.DataFrame(
+        {"pair_id": np.repeat(pairs["pair_id"].to_numpy(), 3), "word": ["w0", "w1", "w2"] * n}
+    )
     return words.assign(attribution=values.ravel()), pairs
 
 
@@ -95,10 +114,23 @@ def swept():
 
 
 def result(measure, scorer, value, group="all", **more):
-    return dict.fromkeys(COLUMNS) | {
-        "measure": measure, "scorer": scorer, "group": group, "value": value, "low": value - 0.05,
-        "high": value + 0.05, "n": 50, "n_errors": 0, "chance": 0.1, "ceiling": 1.0, "note": "",
-    } | more  # fmt: skip
+    return (
+        dict.fromkeys(COLUMNS)
+        | {
+            "measure": measure,
+            "scorer": scorer,
+            "group": group,
+            "value": value,
+            "low": value - 0.05,
+            "high": value + 0.05,
+            "n": 50,
+            "n_errors": 0,
+            "chance": 0.1,
+            "ceiling": 1.0,
+            "note": "",
+        }
+        | more
+    )
 
 
 def measured(*rows, embedded=True, seconds=2.0):
@@ -192,8 +224,14 @@ def test_another_seed_number_or_foil_choice_gets_its_own_folder_and_the_same_one
 
 
 def test_pictures_that_are_all_missing_are_an_error(clip, tmp_path):
-    record = {"image_path": "no.jpg", "baseline": "a cat", "foil": "a dog", "references": [],
-              "replacement": ["cat", "dog"], "domain": "near-domain"}  # fmt: skip
+    record = {
+        "image_path": "no.jpg",
+        "baseline": "a cat",
+        "foil": "a dog",
+        "references": [],
+        "replacement": ["cat", "dog"],
+        "domain": "near-domain",
+    }
     (tmp_path / "nocaps-val-foil.json").write_text(json.dumps([record]))
     with pytest.raises(UserError, match="nocaps-foil: not one of 2 pairs .* no such file"):
         benchmark_results(clip, ["nocaps-foil"], str(tmp_path), cache=str(tmp_path / "cache"))
@@ -208,8 +246,13 @@ def test_false_words_are_read_from_each_benchmarks_own_columns():
     assert list(with_foils(hat)["is_foil"]) == [True, False, False]
     seetrue = pd.DataFrame({"error": [None, "bad"], "caption_misalignment": ["a dog", None]})
     assert list(with_foils(seetrue)["is_foil"]) == [True, False]
-    rich = pd.DataFrame({"error": [None] * 2 + ["bad"], "tokens": [["a", "dog"]] * 2 + [None],
-                         "labels": [[True, False], [True, True], None]})  # fmt: skip
+    rich = pd.DataFrame(
+        {
+            "error": [None] * 2 + ["bad"],
+            "tokens": [["a", "dog"]] * 2 + [None],
+            "labels": [[True, False], [True, True], None],
+        }
+    )
     assert list(with_foils(rich)["foil_word"].fillna("-")) == ["dog", "-", "-"]
     foil = frames()[1]
     assert with_foils(foil) is foil
@@ -318,8 +361,7 @@ def test_the_overview_has_a_row_a_benchmark():
 
 
 def hollow(figure):
-    return [line for ax in figure.axes for line in ax.lines
-            if line.get_markerfacecolor() == "none"]  # fmt: skip
+    return [line for ax in figure.axes for line in ax.lines if line.get_markerfacecolor() == "none"]
 
 
 def test_published_values_are_drawn_hollow_and_only_for_real_data():
@@ -334,14 +376,19 @@ def test_dots_stand_at_their_values_with_chance_beside():
     figure = benchmark_plots.benchmark_dots(all_results(found_frames()))
     ax = figure.axes[0]
     points = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
-    strokes = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "|" and
-               line.get_markersize() == 6]  # fmt: skip
+    strokes = [
+        line.get_xdata()[0]
+        for line in ax.lines
+        if line.get_marker() == "|" and line.get_markersize() == 6
+    ]
     assert points == [0.5, 0.22, 0.1] and set(strokes) == {0.1}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["FOIL", "nocaps-FOIL", "HAT"]
     assert [ax.get_title("left") for ax in figure.axes] == [
-        "location accuracy", "average precision", "F1 of words or tokens",
+        "location accuracy",
+        "average precision",
+        "F1 of words or tokens",
         "rank correlation with people",
-    ]  # fmt: skip
+    ]
     assert figure.axes[0].get_xlim()[0] < -0.15  # the lowest correlation's interval
 
 

@@ -36,8 +36,17 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 def tiny_config(**text):
     shared = {"hidden_size": WIDTH, "intermediate_size": 24, "num_attention_heads": HEADS}
-    text = {"vocab_size": ENC + 1, "num_hidden_layers": LAYERS, "bos_token_id": ENC - 1,
-            "sep_token_id": 3, "max_position_embeddings": 64} | shared | text
+    text = (
+        {
+            "vocab_size": ENC + 1,
+            "num_hidden_layers": LAYERS,
+            "bos_token_id": ENC - 1,
+            "sep_token_id": 3,
+            "max_position_embeddings": 64,
+        }
+        | shared
+        | text
+    )
     vision = {"image_size": SIDE, "patch_size": PATCH, "num_hidden_layers": 2} | shared
     return BlipConfig(text_config=text, vision_config=vision, image_text_hidden_size=8)
 
@@ -107,8 +116,11 @@ def attend(weights, prefix, queries_of, keys_of, chosen):
         probabilities.append((query[:, part] @ key[:, part].T / math.sqrt(size)).softmax(-1))
         mixed.append(probabilities[-1] @ value[:, part])
     chosen += probabilities
-    return norm(weights, f"{prefix}.output", project(weights, f"{prefix}.output.dense",
-                                                     torch.cat(mixed, -1)) + queries_of)
+    return norm(
+        weights,
+        f"{prefix}.output",
+        project(weights, f"{prefix}.output.dense", torch.cat(mixed, -1)) + queries_of,
+    )
 
 
 def project(weights, name, x):
@@ -206,8 +218,10 @@ def test_batch_equals_singles(blip, pictures, dtype, tolerance):
 def test_scores_of_a_batch_equal_singles(blip, pictures):
     images, texts = [name for name in NAMES for _ in PHRASES], PHRASES * len(NAMES)
     scores = itm_scores(blip, images, texts, image_root=pictures, batch_size=6)["score"]
-    alone = [itm_scores(blip, [image], [text], image_root=pictures)["score"][0]
-             for image, text in zip(images, texts, strict=True)]
+    alone = [
+        itm_scores(blip, [image], [text], image_root=pictures)["score"][0]
+        for image, text in zip(images, texts, strict=True)
+    ]
     np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-5)
     assert np.ptp(scores) > 1e-3
 
@@ -222,8 +236,13 @@ def test_a_bad_row_has_its_reason_and_leaves_the_others_alone(blip, pictures):
         for row, reason in zip(rows, why, strict=True):
             reasons[row] = reason
     assert [reason is None for reason in reasons] == [True, False, True, False, False, False, False]
-    for row, part in ((1, "broken.png"), (3, "missing"), (4, "no such file"), (5, "no image"),
-                      (6, "after cleaning")):
+    for row, part in (
+        (1, "broken.png"),
+        (3, "missing"),
+        (4, "no such file"),
+        (5, "no image"),
+        (6, "after cleaning"),
+    ):
         assert part in reasons[row] and "\n" not in reasons[row]
         assert np.isnan(maps[row]).all()
     alone = itm_gradcam(blip, ["0.png", "1.png"], ["a dog", "ball"], image_root=pictures)
@@ -265,14 +284,17 @@ def test_model_stays_as_it_was(folder, pictures):
 # ---------------------------------------------------------------- text
 
 
-@pytest.mark.parametrize("given, expected", [
-    ("A Red DOG.", "a red dog"),
-    ('a "red" (dog)', "a red dog"),
-    ("left: a*red#dog; ~ball!", "left a red dog ball"),
-    ("  a \n red\tdog ", "a red dog"),
-    ("the dog's t-shirt, really?", "the dog's t-shirt, really?"),
-    (" ".join(["dog"] * 60), " ".join(["dog"] * 50)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("A Red DOG.", "a red dog"),
+        ('a "red" (dog)', "a red dog"),
+        ("left: a*red#dog; ~ball!", "left a red dog ball"),
+        ("  a \n red\tdog ", "a red dog"),
+        ("the dog's t-shirt, really?", "the dog's t-shirt, really?"),
+        (" ".join(["dog"] * 60), " ".join(["dog"] * 50)),
+    ],
+)
 def test_text_is_cleaned_as_in_lavis(given, expected):
     assert clean_text(given) == expected
 
@@ -377,15 +399,18 @@ def test_an_unknown_device_is_refused(folder):
 # ---------------------------------------------------------------- arguments
 
 
-@pytest.mark.parametrize("options, part", [
-    ({"layer": 9}, "layers 0 to 8"),
-    ({"layer": -1}, "layers 0 to 8"),
-    ({"layer": True}, "layers 0 to 8"),
-    ({"layer": 8}, "every word's map is zero"),
-    ({"aggregate": "sum"}, "words, albef"),
-    ({"batch_size": 0}, "batch_size"),
-    ({"texts": ["a dog", "ball"]}, "1 images with 2 texts"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        ({"layer": 9}, "layers 0 to 8"),
+        ({"layer": -1}, "layers 0 to 8"),
+        ({"layer": True}, "layers 0 to 8"),
+        ({"layer": 8}, "every word's map is zero"),
+        ({"aggregate": "sum"}, "words, albef"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"texts": ["a dog", "ball"]}, "1 images with 2 texts"),
+    ],
+)
 def test_bad_arguments_are_refused_at_the_call(blip, options, part):
     texts = options.pop("texts", ["a dog"])
     with pytest.raises(UserError, match=part):
@@ -412,6 +437,7 @@ def test_a_gpu_gives_the_same(blip, folder, pictures):
     found = itm_gradcam(gpu, images, texts, image_root=pictures, batch_size=3)
     for one, other in zip(found, expected, strict=True):
         close(one, other, 0.02)  # a GPU convolves in TF32
-    scores = [itm_scores(model, images, texts, image_root=pictures)["score"]
-              for model in (gpu, blip)]
+    scores = [
+        itm_scores(model, images, texts, image_root=pictures)["score"] for model in (gpu, blip)
+    ]
     np.testing.assert_allclose(*scores, rtol=0, atol=0.01)

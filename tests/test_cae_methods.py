@@ -275,8 +275,13 @@ def test_words_are_means_of_their_tokens(clip, pairs, method):
     words, _ = attribute(clip, pairs, method)
     tokens, _ = attribute(clip, pairs, method, level="token")
     assert list(tokens.columns[:6]) == [
-        "pair_id", "token_index", "token", "start", "end", "attribution"
-    ]  # fmt: skip
+        "pair_id",
+        "token_index",
+        "token",
+        "start",
+        "end",
+        "attribution",
+    ]
     for word in words[words.seen].itertuples():
         inside = (tokens.start >= word.start) & (tokens.start < word.end)
         own = tokens[(tokens.pair_id == word.pair_id) & inside]

@@ -219,8 +219,9 @@ def test_the_loss_by_hand():
 
 def test_role_masks_and_replacements_point_at_the_tokens(clip):
     ids, _, (objects, composition), others = batch_of(clip)
-    words = [clip.tokenizer.decode(ids[0][mask[0]].tolist()).split() for mask in
-             (objects, composition)]  # fmt: skip
+    words = [
+        clip.tokenizer.decode(ids[0][mask[0]].tolist()).split() for mask in (objects, composition)
+    ]
     assert words == [["cup", "table"], ["red", "on"]]
     assert composition[2].sum() == 0 and objects[2].sum() == 1
     for pair, concept, row in zip(others.pair, others.concept, others.ids, strict=True):

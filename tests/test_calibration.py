@@ -34,16 +34,34 @@ def captions(n: int, seed: int = 0, ties: bool = False):
 
 
 def test_epsilon_is_the_kth_smallest_score_by_hand():
-    words = words_of({
-        0: ("a b .", [-1.0, 3, -99]), 1: ("c", [-2.0]), 2: ("d e", [np.nan, -3.0]),
-        3: ("f", [np.nan]), 4: ("g", [-50.0]), 5: ("h", [-60.0]),
-    })  # fmt: skip
-    pairs = pd.DataFrame({"pair_id": range(6), "error": [None] * 4 + ["unreadable", None],
-                          "is_foil": [False] * 5 + [True]})  # fmt: skip
+    words = words_of(
+        {
+            0: ("a b .", [-1.0, 3, -99]),
+            1: ("c", [-2.0]),
+            2: ("d e", [np.nan, -3.0]),
+            3: ("f", [np.nan]),
+            4: ("g", [-50.0]),
+            5: ("h", [-60.0]),
+        }
+    )
+    pairs = pd.DataFrame(
+        {
+            "pair_id": range(6),
+            "error": [None] * 4 + ["unreadable", None],
+            "is_foil": [False] * 5 + [True],
+        }
+    )
     # foils, errors and punctuation are out: scores -3, -2, -1 and, without a word, inf
     assert true_scores(words, pairs).to_dict() == {0: -1.0, 1: -2.0, 2: -3.0, 3: inf}
-    for rate, epsilon in ((0, -inf), (0.19, -inf), (0.2, -3), (0.59, -2), (0.6, -1), (0.8, inf),
-                          (1, inf)):  # fmt: skip
+    for rate, epsilon in (
+        (0, -inf),
+        (0.19, -inf),
+        (0.2, -3),
+        (0.59, -2),
+        (0.6, -1),
+        (0.8, inf),
+        (1, inf),
+    ):
         assert conformal_epsilon(words, pairs, rate) == epsilon
     assert false_alarm_rate(words, pairs, -2).value == 0.25  # strictly below
     assert false_alarm_rate(words, pairs, -1.5)[0::3] == (0.5, 4)
@@ -123,10 +141,17 @@ def test_halves_keep_scenes_together():
     assert len(split_half(pairs.drop(columns="pair"))[0]) == 5
 
 
-FOILS = pd.DataFrame({"pair_id": ["t", "f", "g"], "is_foil": [False, True, True],
-                      "foil_word": [None, "fire Hydrant", None], "error": None})  # fmt: skip
-WORDS = words_of({"t": ("a fire .", [-1.0, 1, -9]), "f": ("A Hydrant .", [-2.0, -3, -9]),
-                  "g": ("cat", [-4.0])})  # fmt: skip
+FOILS = pd.DataFrame(
+    {
+        "pair_id": ["t", "f", "g"],
+        "is_foil": [False, True, True],
+        "foil_word": [None, "fire Hydrant", None],
+        "error": None,
+    }
+)
+WORDS = words_of(
+    {"t": ("a fire .", [-1.0, 1, -9]), "f": ("A Hydrant .", [-2.0, -3, -9]), "g": ("cat", [-4.0])}
+)
 
 
 def test_foiled_words_by_text_or_by_place():
@@ -147,8 +172,14 @@ def test_a_sweep_by_hand():
 def test_a_sweep_is_scikit_learns_and_its_chance_that_of_blind_flags():
     rng = np.random.default_rng(4)
     words = words_of({i: ("a b c d", rng.normal(size=4)) for i in range(200)})
-    pairs = pd.DataFrame({"pair_id": range(200), "is_foil": True, "error": None,
-                          "foil_index": rng.integers(0, 4, 200)})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": range(200),
+            "is_foil": True,
+            "error": None,
+            "foil_index": rng.integers(0, 4, 200),
+        }
+    )
     truth = foiled_words(words, pairs)
     sweep = epsilon_sweep(words, pairs, [-1, 0.3])
     for epsilon, part in sweep.groupby("epsilon"):

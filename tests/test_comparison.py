@@ -28,8 +28,11 @@ def runs(clip, cache):
 def test_every_variant_is_tuned_with_and_without_negatives_where_that_makes_sense(clip, runs):
     names = [(run.variant, run.hard_negatives) for run in runs]
     both = [name for name in VARIANTS if name not in ("CLIP", "only L_attr")]
-    expected = [("CLIP", False), *((name, hard) for name in both for hard in (False, True)),
-                ("only L_attr", False)]  # fmt: skip
+    expected = [
+        ("CLIP", False),
+        *((name, hard) for name in both for hard in (False, True)),
+        ("only L_attr", False),
+    ]
     assert names == expected and len({run.weights for run in runs}) == 12
     assert load_run(clip, runs[0]) is clip and len(runs[0].log) == 0
     hashes = {load_run(clip, run).weights_hash for run in runs}

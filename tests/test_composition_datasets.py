@@ -32,11 +32,17 @@ LOADERS = {
     "aro-attribute": lambda path, images: aro.load(path, images, "attribute"),
     "coco-order": lambda path, images: aro.load(path, images, "coco-order"),
     "flickr30k-order": lambda path, images: aro.load(path, images, "flickr30k-order"),
-    "sugarcrepe": sugarcrepe.load, "vl-checklist": vl_checklist.load, "valse": valse.load,
-    "svo-probes": svo_probes.load, "comvg": comvg.load, "winoground": winoground.load,
-    "coco-retrieval": retrieval.load, "flickr30k-retrieval": retrieval.load,
-    "sts-b": sts.load, "sick-r": sts.load,
-}  # fmt: skip
+    "sugarcrepe": sugarcrepe.load,
+    "vl-checklist": vl_checklist.load,
+    "valse": valse.load,
+    "svo-probes": svo_probes.load,
+    "comvg": comvg.load,
+    "winoground": winoground.load,
+    "coco-retrieval": retrieval.load,
+    "flickr30k-retrieval": retrieval.load,
+    "sts-b": sts.load,
+    "sick-r": sts.load,
+}
 N = 24
 
 
@@ -172,8 +178,9 @@ def test_exported_existence_is_about_what_is_in_the_scene(exported):
 def test_exported_similarity_is_five_for_the_same_facts_and_lower_for_fewer(exported):
     frame = sts.load(exported("sts-b"), split="test")
     assert frame["score"].between(0, 5).all() and frame["score"].nunique() > 3
-    same = frame["sentence1"].str.lower().str.rstrip(".") == frame["sentence2"].str.lower(
-    ).str.rstrip(".")  # fmt: skip
+    same = frame["sentence1"].str.lower().str.rstrip(".") == frame[
+        "sentence2"
+    ].str.lower().str.rstrip(".")
     assert (frame["score"][same] == 5).all()
 
 
@@ -182,10 +189,16 @@ def test_exported_similarity_is_five_for_the_same_facts_and_lower_for_fewer(expo
 
 def aro_record(**changes):
     record = {
-        "image_path": "1.jpg", "image_id": 1, "true_caption": "the dog is on the mat",
-        "false_caption": "the mat is on the dog", "relation_name": "on", "bbox_x": 1, "bbox_y": 2,
-        "bbox_w": 30, "bbox_h": 40,
-    }  # fmt: skip
+        "image_path": "1.jpg",
+        "image_id": 1,
+        "true_caption": "the dog is on the mat",
+        "false_caption": "the mat is on the dog",
+        "relation_name": "on",
+        "bbox_x": 1,
+        "bbox_y": 2,
+        "bbox_w": 30,
+        "bbox_h": 40,
+    }
     return record | changes
 
 
@@ -198,13 +211,24 @@ def test_aro_puts_the_false_caption_first_and_carries_the_crop(tmp_path):
 
 def test_bad_records_carry_their_reason_and_leave_the_others_alone(tmp_path):
     records = [
-        aro_record(), aro_record(bbox_w=0), aro_record(true_caption=None), "nonsense",
-        aro_record(bbox_x="left"), aro_record(bbox_h=float("nan")), aro_record(false_caption=" "),
-    ]  # fmt: skip
+        aro_record(),
+        aro_record(bbox_w=0),
+        aro_record(true_caption=None),
+        "nonsense",
+        aro_record(bbox_x="left"),
+        aro_record(bbox_h=float("nan")),
+        aro_record(false_caption=" "),
+    ]
     frame = aro.load(write(tmp_path / "visual_genome_relation.json", records))
     assert frame["error"].isna().tolist() == [True] + 6 * [False]
-    reasons = ("no box", "no field 'true_caption'", "not a record", "could not convert", "no box",
-               "caption 0 is no text")  # fmt: skip
+    reasons = (
+        "no box",
+        "no field 'true_caption'",
+        "not a record",
+        "could not convert",
+        "no box",
+        "caption 0 is no text",
+    )
     for reason, error in zip(reasons, frame["error"][1:], strict=True):
         assert reason in error and "\n" not in error
     assert frame["case_id"].is_unique and frame["truth"].isna().tolist() == [False] + 6 * [True]
@@ -217,8 +241,12 @@ def test_the_excluded_relations_are_read_from_a_notebook_or_a_list(tmp_path):
     assert aro.excluded_relations(write(tmp_path / "a.json", ["near"])) == ["near"]
     names = write(tmp_path / "a.txt", "\ufeffnear\n\n in between \n")
     assert aro.excluded_relations(names) == ["near", "in between"]
-    empty = [write(tmp_path / "b.ipynb", {"cells": []}), write(tmp_path / "b.txt", "\n"),
-             write(tmp_path / "b.json", []), write(tmp_path / "c.json", {"x": 1})]  # fmt: skip
+    empty = [
+        write(tmp_path / "b.ipynb", {"cells": []}),
+        write(tmp_path / "b.txt", "\n"),
+        write(tmp_path / "b.json", []),
+        write(tmp_path / "c.json", {"x": 1}),
+    ]
     for path in empty:
         with pytest.raises(UserError, match="no list of relation names"):
             aro.excluded_relations(path)
@@ -233,9 +261,11 @@ def test_the_excluded_relations_are_looked_for_beside_the_data(tmp_path):
     cell = {"source": ["symmetric = ['beside']\n"]}
     name = "Replicate ARO! VG-Relation, VG-Attribution.ipynb"
     places = {  # the later ones go before
-        f"notebooks/{name}": {"cells": [cell]}, name: {"cells": [cell, cell]},
-        "excluded_relations.txt": "near\n", "excluded_relations.json": ["by"],
-    }  # fmt: skip
+        f"notebooks/{name}": {"cells": [cell]},
+        name: {"cells": [cell, cell]},
+        "excluded_relations.txt": "near\n",
+        "excluded_relations.json": ["by"],
+    }
     for place, expected in zip(places, ("beside", "beside", "near", "by"), strict=True):
         write(tmp_path / place, places[place])
         assert aro.find_excluded(data) == aro.find_excluded(tmp_path) == [expected]
@@ -268,11 +298,14 @@ def test_negclip_lists_are_read_and_bad_ones_reported(tmp_path):
     assert frame["error"].isna().tolist() == [True, True, False] and "no list" in frame["error"][2]
 
 
-@pytest.mark.parametrize("text, expected", [
-    ('  A "big" dog; (brown): runs!  ', "a big dog brown runs"),
-    ("one two " * 20, " ".join(["one two"] * 15)),
-    ("It's a well-known, old\nplace.", "it's a well-known, old place"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('  A "big" dog; (brown): runs!  ', "a big dog brown runs"),
+        ("one two " * 20, " ".join(["one two"] * 15)),
+        ("It's a well-known, old\nplace.", "it's a well-known, old place"),
+    ],
+)
 def test_captions_are_cleaned_as_in_aro(text, expected):
     assert aro_order.clean(text) == expected
 
@@ -287,14 +320,18 @@ def test_each_shuffle_moves_only_its_own_words():
             seen[kind].add(text)
             assert sorted(text.split()) == sorted(words)
     names, rest, within, runs = (seen[kind] for kind in aro_order.SHUFFLES)
-    every = {f"a {a} {n} and a {b} {m} sit" for a, b in (("big", "small"), ("small", "big"))
-             for n, m in (("dog", "cat"), ("cat", "dog"))}  # fmt: skip
+    every = {
+        f"a {a} {n} and a {b} {m} sit"
+        for a, b in (("big", "small"), ("small", "big"))
+        for n, m in (("dog", "cat"), ("cat", "dog"))
+    }
     assert names == every
     assert all([t.split()[i] for i in (1, 2, 5, 6)] == ["big", "dog", "small", "cat"] for t in rest)
     assert all(set(t.split()[:3]) == set(words[:3]) for t in within) and len(within) > 5
     threes = ["a big dog", "and a small", "cat sit"]
-    assert runs <= {f"{threes[i]} {threes[j]} {threes[3 - i - j]}"
-                    for i in range(3) for j in range(3) if i != j}  # fmt: skip
+    assert runs <= {
+        f"{threes[i]} {threes[j]} {threes[3 - i - j]}" for i in range(3) for j in range(3) if i != j
+    }
     assert len(runs) == 6
 
 
@@ -324,13 +361,24 @@ def test_sugarcrepe_reads_keys_with_gaps_and_finds_a_photo_of_another_year(tmp_p
 
 def test_valse_filters_by_votes_and_keeps_words_of_any_type(tmp_path):
     def record(votes, word="1", foil_word="2", **more):
-        return {"image_file": "v7w_5.jpg", "caption": "c", "foil": "f", "classes": word,
-                "classes_foil": foil_word, "mturk": {"caption": votes}} | more  # fmt: skip
+        return {
+            "image_file": "v7w_5.jpg",
+            "caption": "c",
+            "foil": "f",
+            "classes": word,
+            "classes_foil": foil_word,
+            "mturk": {"caption": votes},
+        } | more
 
-    write(tmp_path / "data" / "existence.json", {
-        "a": record(3, 0, [1, 2]), "b": record(1), "c": record(2, "x", True, only_caption="o"),
-        "d": {k: v for k, v in record(3).items() if k != "mturk"},
-    })  # fmt: skip
+    write(
+        tmp_path / "data" / "existence.json",
+        {
+            "a": record(3, 0, [1, 2]),
+            "b": record(1),
+            "c": record(2, "x", True, only_caption="o"),
+            "d": {k: v for k, v in record(3).items() if k != "mturk"},
+        },
+    )
     frame, every = valse.load(tmp_path), valse.load(tmp_path, valid_only=False)
     assert frame["case_id"].tolist() == ["existence:a", "existence:c", "existence: record 3"]
     assert len(every) == 4 and "mturk" in frame["error"][2]
@@ -339,8 +387,10 @@ def test_valse_filters_by_votes_and_keeps_words_of_any_type(tmp_path):
 
 
 def test_vl_checklist_takes_names_from_the_corpus_and_lowers_both_captions(tmp_path):
-    rows = [["a.jpg", {"POS": ["Cup ON table", "x", "y"], "NEG": ["Cup under table", "v", "w"]}],
-            ["b.jpg", {"POS": ["p"], "NEG": []}]]  # fmt: skip
+    rows = [
+        ["a.jpg", {"POS": ["Cup ON table", "x", "y"], "NEG": ["Cup under table", "v", "w"]}],
+        ["b.jpg", {"POS": ["p"], "NEG": []}],
+    ]
     write(tmp_path / "data" / "Relation" / "vg" / "spatial.json", rows)
     write(tmp_path / "data" / "Object" / "Size" / "hake_size" / "hake_obj_small.json", [])
     write(tmp_path / "data" / "Relation" / "swig_action.json", rows[:1])
@@ -378,8 +428,10 @@ def test_comvg_triplets_may_stand_in_brackets(text):
 
 
 def test_comvg_names_the_wrong_part_with_and_without_a_column_for_it(tmp_path):
-    lines = ['sentence_id,sentence,pos_triplet,neg_triplet,pos_image_id,neg_image_id',
-             '1,a man sits,"man,sit,table","(\'dog\', \'sit\', \'table\')",5,6.0']  # fmt: skip
+    lines = [
+        "sentence_id,sentence,pos_triplet,neg_triplet,pos_image_id,neg_image_id",
+        "1,a man sits,\"man,sit,table\",\"('dog', 'sit', 'table')\",5,6.0",
+    ]
     frame = comvg.load(write(tmp_path / "ComVG.csv", "\n".join(lines)))
     assert frame["group"][0] == "subject" and frame["images"][0] == ["5.jpg", "6.jpg"]
     official = 'id,sentence,pos_triplet,pos_image_id,neg_image_id,neg_value\n1,a,"m,s,t",5,6,verb'
@@ -387,9 +439,17 @@ def test_comvg_names_the_wrong_part_with_and_without_a_column_for_it(tmp_path):
 
 
 def winoground_record(number, **changes):
-    record = {"id": number, "image_0": f"ex_{number}_img_0", "image_1": f"ex_{number}_img_1",
-              "caption_0": "a b", "caption_1": "b a", "tag": "Noun", "secondary_tag": "",
-              "num_main_preds": 1, "collapsed_tag": "Object"}  # fmt: skip
+    record = {
+        "id": number,
+        "image_0": f"ex_{number}_img_0",
+        "image_1": f"ex_{number}_img_1",
+        "caption_0": "a b",
+        "caption_1": "b a",
+        "tag": "Noun",
+        "secondary_tag": "",
+        "num_main_preds": 1,
+        "collapsed_tag": "Object",
+    }
     return record | changes
 
 
@@ -420,15 +480,33 @@ def test_winoground_pictures_inside_a_parquet_file_become_files(tmp_path):
 CAPTIONS = ["A dog.", " a cat\n"]
 
 
-@pytest.mark.parametrize("name, content", [
-    ("coco_karpathy_test.json", [{"image": "1.jpg", "caption": CAPTIONS}]),
-    ("dataset_flickr30k.json", {"images": [
-        {"filename": "9.jpg", "split": "train", "sentences": [{"raw": "no"}]},
-        {"filename": "1.jpg", "split": "test", "sentences": [{"raw": c} for c in CAPTIONS]}]}),
-    ("results_20130124.token", "1.jpg#0\tA dog.\n1.jpg#1\t a cat\n2.jpg#0\tno\n"),
-    ("captions_val2017.json", {"images": [{"id": 5, "file_name": "1.jpg"}], "annotations": [
-        {"image_id": 5, "caption": c} for c in CAPTIONS]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("coco_karpathy_test.json", [{"image": "1.jpg", "caption": CAPTIONS}]),
+        (
+            "dataset_flickr30k.json",
+            {
+                "images": [
+                    {"filename": "9.jpg", "split": "train", "sentences": [{"raw": "no"}]},
+                    {
+                        "filename": "1.jpg",
+                        "split": "test",
+                        "sentences": [{"raw": c} for c in CAPTIONS],
+                    },
+                ]
+            },
+        ),
+        ("results_20130124.token", "1.jpg#0\tA dog.\n1.jpg#1\t a cat\n2.jpg#0\tno\n"),
+        (
+            "captions_val2017.json",
+            {
+                "images": [{"id": 5, "file_name": "1.jpg"}],
+                "annotations": [{"image_id": 5, "caption": c} for c in CAPTIONS],
+            },
+        ),
+    ],
+)
 def test_retrieval_reads_every_form_of_the_splits(name, content, tmp_path):
     ids = write(tmp_path / "ids.txt", "1\n") if name.endswith("token") else None
     frame = retrieval.load(write(tmp_path / name, content), ids=ids)
@@ -448,14 +526,25 @@ def test_the_exported_token_file_holds_the_captions_of_the_json_file(exported):
 SENTENCES = ('A "girl sings.', "A girl is, singing.")
 
 
-@pytest.mark.parametrize("name, text, group", [
-    ("sts-test.csv", "news\tMSR\t2012\t1\t2.5\t{0}\t{1}\textra\n", "news"),
-    ("test.tsv", "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2"
-     "\tscore\n0\tnews\tf\t2012\t1\tx\ty\t{0}\t{1}\t2.5\n", "news"),
-    ("SICK_test_annotated.txt", "5\t{0}\t{1}\t2.5\tNEUTRAL\n", "NEUTRAL"),
-    ("SICK_test.txt", "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
-     "5\t{0}\t{1}\t2.5\tNEUTRAL\n", "NEUTRAL"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, text, group",
+    [
+        ("sts-test.csv", "news\tMSR\t2012\t1\t2.5\t{0}\t{1}\textra\n", "news"),
+        (
+            "test.tsv",
+            "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2"
+            "\tscore\n0\tnews\tf\t2012\t1\tx\ty\t{0}\t{1}\t2.5\n",
+            "news",
+        ),
+        ("SICK_test_annotated.txt", "5\t{0}\t{1}\t2.5\tNEUTRAL\n", "NEUTRAL"),
+        (
+            "SICK_test.txt",
+            "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
+            "5\t{0}\t{1}\t2.5\tNEUTRAL\n",
+            "NEUTRAL",
+        ),
+    ],
+)
 def test_similarity_files_are_read_in_every_form_and_a_stray_quote_swallows_nothing(
     name, text, group, tmp_path
 ):

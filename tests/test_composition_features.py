@@ -89,8 +89,10 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same_bytes(tmp_path, capsys):
     assert main(["scenes", "export", "sugarcrepe", data, "--n", "60"]) == 0
     command = ["evaluate", "sugarcrepe", "--data", data, "--quiet", "--out"]
     assert main([*command, whole]) == 0
-    code = ("import clip_attribution.trace.encode as f, sys; f.CHUNK = 32\n"
-            "from clip_attribution.cli import main; sys.exit(main(sys.argv[1:]))")  # fmt: skip
+    code = (
+        "import clip_attribution.trace.encode as f, sys; f.CHUNK = 32\n"
+        "from clip_attribution.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, *command, killed])
     parts = tmp_path / "killed" / "parts"
     while not list(parts.glob("*.parquet")) and process.poll() is None:
@@ -104,5 +106,6 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same_bytes(tmp_path, capsys):
         one, other = ((tmp_path / run / name).read_bytes() for run in ("whole", "killed"))
         assert one == other, name
     assert json.loads((tmp_path / "whole" / "evaluation.json").read_text("utf-8"))["errors"] == 0
-    pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / run / "rows.parquet")
-                                    for run in ("whole", "killed")))  # fmt: skip
+    pd.testing.assert_frame_equal(
+        *(pd.read_parquet(tmp_path / run / "rows.parquet") for run in ("whole", "killed"))
+    )

@@ -53,9 +53,19 @@ def found(clip, tmp_path_factory):
 
 def row(name, measure, value, low, high, chance=50.0, random=(50, 40, 60)):
     titles = {"aro-relation": "ARO relation", "aro-attribute": "ARO attribute"}
-    return {"name": name, "benchmark": titles.get(name, name), "measure": measure, "value": value,
-            "low": low, "high": high, "n": 100, "chance": chance, "random": random[0],
-            "random_low": random[1], "random_high": random[2]}  # fmt: skip
+    return {
+        "name": name,
+        "benchmark": titles.get(name, name),
+        "measure": measure,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": 100,
+        "chance": chance,
+        "random": random[0],
+        "random_low": random[1],
+        "random_high": random[2],
+    }
 
 
 # ---------------------------------------------------------------- measuring
@@ -165,9 +175,11 @@ def test_the_table_says_which_relations_of_aro_count(clip, found, tmp_path):
     run = {"files": tmp_path, "n": 40, "cache": ""}
     rows = composition_results(clip, ["aro-relation"], **run)["aro-relation"].rows
     beside = rows[rows["published"].notna()]
-    assert beside["note"].str.startswith(
-        "relations with >= 25 cases; ARO's own list was not given"
-    ).all()  # fmt: skip
+    assert (
+        beside["note"]
+        .str.startswith("relations with >= 25 cases; ARO's own list was not given")
+        .all()
+    )
     assert set(rows["group"]) - {"all"} <= set(counts.index[counts >= 25])
     (tmp_path / "excluded_relations.txt").write_text(counts.index[0])
     listed = composition_results(clip, ["aro-relation"], **run)
@@ -201,12 +213,14 @@ def test_figures_have_a_panel_a_measure_and_a_line_a_row(found):
 
 
 def test_above_and_below_are_said_only_where_the_interval_allows_it():
-    data = pd.DataFrame([
-        row("aro-relation", "relation accuracy", 48, 40, 56),
-        row("sugarcrepe", "relation accuracy", 70, 60, 80),
-        row("valse", "relation accuracy", 30, 20, 40, random=(60, 51, 70)),
-        row("aro-attribute", "attribute accuracy", 90, 80, 99),
-    ])  # fmt: skip
+    data = pd.DataFrame(
+        [
+            row("aro-relation", "relation accuracy", 48, 40, 56),
+            row("sugarcrepe", "relation accuracy", 70, 60, 80),
+            row("valse", "relation accuracy", 30, 20, 40, random=(60, 51, 70)),
+            row("aro-attribute", "attribute accuracy", 90, 80, 99),
+        ]
+    )
     assert finding_accuracy(data).split("\n")[0] == (
         "Relation accuracy: above chance on sugarcrepe; below chance on valse; "
         "not told from chance on ARO relation."

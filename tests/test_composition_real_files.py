@@ -29,23 +29,46 @@ def needs(folder):
     )
 
 
-SUGARCREPE = {"add_att": 692, "add_obj": 2062, "replace_att": 788, "replace_obj": 1652,
-              "replace_rel": 1406, "swap_att": 666, "swap_obj": 245}  # fmt: skip
+SUGARCREPE = {
+    "add_att": 692,
+    "add_obj": 2062,
+    "replace_att": 788,
+    "replace_obj": 1652,
+    "replace_rel": 1406,
+    "swap_att": 666,
+    "swap_obj": 245,
+}
 VALSE = {  # valid, all
-    "existence": (505, 534), "plurals": (851, 1000), "counting-hard": (868, 1000),
-    "counting-small-quant": (900, 1000), "counting-adversarial": (691, 756),
-    "relations": (535, 614), "action-replacement": (648, 779), "actant-swap": (949, 1042),
-    "coreference-standard": (708, 916), "coreference-hard": (104, 141), "foil-it": (943, 1000),
-}  # fmt: skip
+    "existence": (505, 534),
+    "plurals": (851, 1000),
+    "counting-hard": (868, 1000),
+    "counting-small-quant": (900, 1000),
+    "counting-adversarial": (691, 756),
+    "relations": (535, 614),
+    "action-replacement": (648, 779),
+    "actant-swap": (949, 1042),
+    "coreference-standard": (708, 916),
+    "coreference-hard": (104, 141),
+    "foil-it": (943, 1000),
+}
 VL_CHECKLIST = {
-    "Attribute/action/vg": 1892, "Attribute/color/vg": 11569, "Attribute/material/vg": 2470,
-    "Attribute/size/vg": 2695, "Attribute/state/vg": 941, "Attribute/action/vaw": 3039,
-    "Object/Location/center/swig_destination": 1063, "Object/Location/mid/swig_destination": 530,
-    "Object/Location/margin/swig_destination": 45, "Object/Location/margin/swig_item": 88,
-    "Object/Size/large/swig_destination": 1520, "Object/Size/medium/swig_destination": 109,
-    "Object/Size/small/swig_destination": 9, "Object/Size/small/hake": 1000,
-    "Relation/action/vg": 12733, "Relation/spatial/vg": 30650,
-}  # fmt: skip
+    "Attribute/action/vg": 1892,
+    "Attribute/color/vg": 11569,
+    "Attribute/material/vg": 2470,
+    "Attribute/size/vg": 2695,
+    "Attribute/state/vg": 941,
+    "Attribute/action/vaw": 3039,
+    "Object/Location/center/swig_destination": 1063,
+    "Object/Location/mid/swig_destination": 530,
+    "Object/Location/margin/swig_destination": 45,
+    "Object/Location/margin/swig_item": 88,
+    "Object/Size/large/swig_destination": 1520,
+    "Object/Size/medium/swig_destination": 109,
+    "Object/Size/small/swig_destination": 9,
+    "Object/Size/small/hake": 1000,
+    "Relation/action/vg": 12733,
+    "Relation/spatial/vg": 30650,
+}
 
 
 @needs("sugarcrepe")
@@ -109,8 +132,11 @@ def test_vl_checklist_has_the_records_of_every_file():
     assert captions.eq(captions.str.lower()).all()
     roots = frame["images"].map(lambda names: names[0].split("/")[0]).groupby(frame["source"])
     assert {name: set(values) for name, values in roots} == {
-        "vg": {"vg"}, "vaw": {"vg"}, "hake": {"hake"}, "swig": {"swig"}
-    }  # fmt: skip
+        "vg": {"vg"},
+        "vaw": {"vg"},
+        "hake": {"hake"},
+        "swig": {"swig"},
+    }
 
 
 @needs("vl_checklist")
@@ -138,10 +164,13 @@ def test_negclip_has_its_4839_rows_with_neighbours_within_the_file():
 
 
 @needs("sts")
-@pytest.mark.parametrize("folder, name, top, counts", [
-    ("sick", "sick-r", 1, {"train": 4500, "dev": 500, "test": 4927}),
-    ("stsb", "sts-b", 0, {"train": 5749, "dev": 1500, "test": 1379}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "folder, name, top, counts",
+    [
+        ("sick", "sick-r", 1, {"train": 4500, "dev": 500, "test": 4927}),
+        ("stsb", "sts-b", 0, {"train": 5749, "dev": 1500, "test": 1379}),
+    ],
+)
 def test_similarity_files_have_their_counts_and_range(folder, name, top, counts):
     for split, count in counts.items():
         frame = sts.load(ROOT / "sts" / folder, benchmark=name, split=split)

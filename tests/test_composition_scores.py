@@ -66,20 +66,26 @@ def pictures(tmp_path_factory):
 def choices(rows):
     """A choice frame of (images, captions, truth, kind, group, crop) tuples."""
     names = ("images", "captions", "truth", "kind", "group", "crop")
-    return choice_frame(
-        rows, lambda n, row: [choice(n, **dict(zip(names, row, strict=False)))]
-    )  # fmt: skip
+    return choice_frame(rows, lambda n, row: [choice(n, **dict(zip(names, row, strict=False)))])
 
 
 def scored(groups_and_hits, options=2, units=None):
     """What `score_choices` gives, with the hits as they are told: [(group, [1, 0, ...])]."""
     rows = [(group, float(hit)) for group, hits in groups_and_hits for hit in hits]
     units = units or range(len(rows))
-    return pd.DataFrame([
-        {"case_id": str(i), "images": [str(unit)], "captions": ["x"] * options, "group": group,
-         "correct": hit, "error": None}
-        for i, ((group, hit), unit) in enumerate(zip(rows, units, strict=True))
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "case_id": str(i),
+                "images": [str(unit)],
+                "captions": ["x"] * options,
+                "group": group,
+                "correct": hit,
+                "error": None,
+            }
+            for i, ((group, hit), unit) in enumerate(zip(rows, units, strict=True))
+        ]
+    )
 
 
 def value(table, name, group="all", column="value"):
@@ -91,12 +97,14 @@ def value(table, name, group="all", column="value"):
 
 
 def test_scores_are_the_cosines_of_one_picture_and_one_caption_at_a_time(clip, pictures):
-    frame = choices([
-        (["0.png"], ["a red cup", "a blue cup"], 1, "text", "", [5, 6, 20.5, 30]),
-        (["0.png"], ["a red cup", "a dog", "two dogs"], 0, "text"),
-        (["1.png", "2.png"], ["a blue cup"], 0, "image"),
-        (["2.png", "3.png"], ["a b", "b a"], 0, "winoground"),
-    ])  # fmt: skip
+    frame = choices(
+        [
+            (["0.png"], ["a red cup", "a blue cup"], 1, "text", "", [5, 6, 20.5, 30]),
+            (["0.png"], ["a red cup", "a dog", "two dogs"], 0, "text"),
+            (["1.png", "2.png"], ["a blue cup"], 0, "image"),
+            (["2.png", "3.png"], ["a b", "b a"], 0, "winoground"),
+        ]
+    )
     result = score_choices(clip, frame, pictures, template="a photo of ", batch_size=2)
     for case in result.itertuples():
         for image, row in zip(case.images, case.scores, strict=True):
@@ -137,8 +145,9 @@ def test_a_picture_that_is_missing_broken_or_outside_its_box_spoils_its_own_row_
     assert result["error"].isna().tolist() == [True] + 5 * [False]
     for reason, error in zip(
         ("no such file", "cannot read", "leaves the image root", "lies outside", "caption 0"),
-        result["error"][1:], strict=True,
-    ):  # fmt: skip
+        result["error"][1:],
+        strict=True,
+    ):
         assert reason in error
     assert result["correct"].isna().tolist() == [False] + 5 * [True]
     assert result["scores"].isna().tolist() == [False] + 5 * [True]
@@ -159,23 +168,31 @@ def test_a_tie_is_wrong(clip, pictures):
     assert score_choices(clip, frame, pictures)["correct"].tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("kind, scores, truth, expected", [
-    ("text", [[0.2, 0.3, 0.1]], 1, True), ("text", [[0.3, 0.3, 0.1]], 1, False),
-    ("image", [[0.2], [0.1]], 0, True), ("image", [[0.2], [0.1]], 1, False),
-    ("winoground", [[0.5, 0.4], [0.3, 0.6]], 0, True),
-    ("winoground", [[0.5, 0.4], [0.5, 0.6]], 0, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, scores, truth, expected",
+    [
+        ("text", [[0.2, 0.3, 0.1]], 1, True),
+        ("text", [[0.3, 0.3, 0.1]], 1, False),
+        ("image", [[0.2], [0.1]], 0, True),
+        ("image", [[0.2], [0.1]], 1, False),
+        ("winoground", [[0.5, 0.4], [0.3, 0.6]], 0, True),
+        ("winoground", [[0.5, 0.4], [0.5, 0.6]], 0, False),
+    ],
+)
 def test_the_right_option_has_to_score_highest(kind, scores, truth, expected):
     assert is_correct(scores, truth, kind) is expected
 
 
-@pytest.mark.parametrize("scores, text, image", [
-    ([[0.5, 0.4], [0.3, 0.6]], True, True),
-    ([[0.5, 0.4], [0.7, 0.8]], True, False),  # the first caption prefers the second image
-    ([[0.5, 0.6], [0.3, 0.8]], False, True),  # the first image prefers the second caption
-    ([[0.5, 0.5], [0.3, 0.6]], False, True),
-    ([[0.1, 0.4], [0.3, 0.2]], False, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "scores, text, image",
+    [
+        ([[0.5, 0.4], [0.3, 0.6]], True, True),
+        ([[0.5, 0.4], [0.7, 0.8]], True, False),  # the first caption prefers the second image
+        ([[0.5, 0.6], [0.3, 0.8]], False, True),  # the first image prefers the second caption
+        ([[0.5, 0.5], [0.3, 0.6]], False, True),
+        ([[0.1, 0.4], [0.3, 0.2]], False, False),
+    ],
+)
 def test_winoground_scores_text_and_image(scores, text, image):
     assert winoground_correct(scores) == (text, image)
 
@@ -227,10 +244,14 @@ def test_recall_is_the_share_of_ranks_below_k_with_the_chance_of_a_random_order(
 
 
 def test_retrieval_leaves_out_a_missing_picture_with_its_captions(clip, pictures):
-    frame = pd.DataFrame({
-        "pair_id": range(5), "image": ["0.png", "0.png", "no.png", "1.png", "1.png"],
-        "caption": ["a", "b c", "d", "e f", None], "error": [None] * 4 + ["no text"],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "pair_id": range(5),
+            "image": ["0.png", "0.png", "no.png", "1.png", "1.png"],
+            "caption": ["a", "b c", "d", "e f", None],
+            "error": [None] * 4 + ["no text"],
+        }
+    )
     table, pairs = retrieval_scores(clip, frame, pictures)
     assert table["n"].tolist() == [2, 2, 3, 3]
     assert pairs["rank"].isna().tolist() == [False, False, True, False, True]
@@ -248,19 +269,29 @@ def test_correlations_agree_with_scipy_and_their_intervals_hold_them():
     assert value(table, "Spearman") == pytest.approx(100 * stats.spearmanr(cosine, score)[0])
     assert value(table, "Pearson") == pytest.approx(100 * stats.pearsonr(cosine, score)[0])
     assert ((table["low"] < table["value"]) & (table["value"] < table["high"])).all()
-    expected = stats.bootstrap((cosine, score), lambda a, b: 100 * stats.pearsonr(a, b)[0],
-                               paired=True, n_resamples=1000, method="percentile",
-                               rng=np.random.default_rng(0), vectorized=False)  # fmt: skip
+    expected = stats.bootstrap(
+        (cosine, score),
+        lambda a, b: 100 * stats.pearsonr(a, b)[0],
+        paired=True,
+        n_resamples=1000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+        vectorized=False,
+    )
     found = table[table["measure"] == "Pearson"].iloc[0]
     assert found["low"] == pytest.approx(expected.confidence_interval.low, abs=2)
     assert found["high"] == pytest.approx(expected.confidence_interval.high, abs=2)
 
 
 def test_similarity_is_the_cosine_of_the_two_sentences(clip):
-    frame = pd.DataFrame({
-        "sentence1": ["a dog", "a cat", None], "sentence2": ["two dogs", "a cat", "x"],
-        "score": [3.0, 5.0, 1.0], "error": [None, None, "bad"],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "sentence1": ["a dog", "a cat", None],
+            "sentence2": ["two dogs", "a cat", "x"],
+            "score": [3.0, 5.0, 1.0],
+            "error": [None, None, "bad"],
+        }
+    )
     table, result = sts_scores(clip, frame)
     a, b = clip.encode_texts(["a dog", "two dogs"])
     assert result["cosine"][0] == pytest.approx(float(a @ b), abs=1e-6)
@@ -272,8 +303,9 @@ def test_similarity_is_the_cosine_of_the_two_sentences(clip):
 
 
 def test_aro_relation_is_a_macro_mean_over_the_relations_that_count():
-    frame = scored([("on", [1] * 20 + [0] * 10), ("under", [1] * 25), ("near", [0] * 24),
-                    ("beside", [0] * 40)])  # fmt: skip
+    frame = scored(
+        [("on", [1] * 20 + [0] * 10), ("under", [1] * 25), ("near", [0] * 24), ("beside", [0] * 40)]
+    )
     table = summarise(frame, "aro-relation", exclude=["beside"])
     assert value(table, "relation accuracy") == pytest.approx(100 * (2 / 3 + 1 + 0) / 3)
     assert value(table, "relation accuracy", column="n") == 79
@@ -296,8 +328,10 @@ def test_a_sample_of_aro_follows_the_rule_of_the_whole_file(tmp_path):
     assert rule == "relations with >= 25 cases; ARO's own list was not given"
     part = whole.iloc[[0, 1, 30, 60, 61]]  # two of "on", one of "under", two of "near"
     table = summarise(part, "aro-relation", **options)
-    assert value(table, "relation accuracy") == 50 and value(table, "relation accuracy",
-                                                             column="n") == 3  # fmt: skip
+    assert (
+        value(table, "relation accuracy") == 50
+        and value(table, "relation accuracy", column="n") == 3
+    )
     assert value(table, "relation accuracy", column="missing") == "by"
     notes = aro_notes(table, rule)
     assert notes == [f"{rule}; 1 of these, counted in the whole file, have no case here", "", ""]
@@ -324,9 +358,17 @@ def test_aros_list_beside_the_data_replaces_the_count_and_is_said(tmp_path):
 
 
 def test_sugarcrepe_averages_subsets_and_not_records():
-    frame = scored([("add_att", [1, 1, 1, 0]), ("replace_att", [1, 0]), ("swap_att", [0]),
-                    ("replace_rel", [1, 0, 0]), ("add_obj", [1]), ("replace_obj", [0]),
-                    ("swap_obj", [1])])  # fmt: skip
+    frame = scored(
+        [
+            ("add_att", [1, 1, 1, 0]),
+            ("replace_att", [1, 0]),
+            ("swap_att", [0]),
+            ("replace_rel", [1, 0, 0]),
+            ("add_obj", [1]),
+            ("replace_obj", [0]),
+            ("swap_obj", [1]),
+        ]
+    )
     table = summarise(frame, "sugarcrepe")
     assert value(table, "relation accuracy") == pytest.approx(100 / 3)
     assert value(table, "attribute accuracy") == pytest.approx(100 * (0.75 + 0.5 + 0) / 3)
@@ -336,8 +378,12 @@ def test_sugarcrepe_averages_subsets_and_not_records():
 
 
 def test_vl_checklist_nests_its_means_and_says_what_is_missing():
-    sets = {"Relation/action/hake": [1, 0], "Relation/action/swig": [1], "Relation/action/vg": [0],
-            "Relation/spatial/vg": [1, 1, 1, 0]}  # fmt: skip
+    sets = {
+        "Relation/action/hake": [1, 0],
+        "Relation/action/swig": [1],
+        "Relation/action/vg": [0],
+        "Relation/spatial/vg": [1, 1, 1, 0],
+    }
     hits = {"action": (1, 1), "color": (1, 0), "material": (0, 0), "size": (1, 1), "state": (0, 1)}
     for aspect, (vaw, vg) in hits.items():
         sets |= {f"Attribute/{aspect}/vaw": [vaw], f"Attribute/{aspect}/vg": [vg]}
@@ -353,8 +399,9 @@ def test_vl_checklist_nests_its_means_and_says_what_is_missing():
 
 
 def test_valse_is_a_plain_mean_or_a_nested_one():
-    frame = scored([("actant-swap", [1, 0]), ("action-replacement", [1]), ("relations", [0]),
-                    ("plurals", [1])])  # fmt: skip
+    frame = scored(
+        [("actant-swap", [1, 0]), ("action-replacement", [1]), ("relations", [0]), ("plurals", [1])]
+    )
     assert value(summarise(frame, "valse"), "relation accuracy") == pytest.approx(50)
     nested = summarise(frame, "valse", nested=True)
     assert value(nested, "relation accuracy") == pytest.approx(100 * 0.75 / 2)
@@ -382,10 +429,15 @@ def wino(scores, group="Object", tags=(), case=0):
 
 def test_winoground_gives_three_scores_for_all_groups_and_the_clean_cases():
     both, text = [[0.5, 0.4], [0.3, 0.6]], [[0.5, 0.4], [0.7, 0.8]]
-    frame = pd.DataFrame([
-        wino(both, case=1), wino(text, "Relation", case=313), wino(text, tags=("Unusual Text",)),
-        wino([[0, 1], [1, 0]], case=5), wino(None) | {"error": "no picture", "tags": None},
-    ])  # fmt: skip
+    frame = pd.DataFrame(
+        [
+            wino(both, case=1),
+            wino(text, "Relation", case=313),
+            wino(text, tags=("Unusual Text",)),
+            wino([[0, 1], [1, 0]], case=5),
+            wino(None) | {"error": "no picture", "tags": None},
+        ]
+    )
     table = summarise(frame, "winoground")
     assert [value(table, m) for m in ("text", "image", "group")] == [75, 25, 25]
     assert value(table, "text", "Object") == pytest.approx(200 / 3)
@@ -445,11 +497,17 @@ def test_an_unknown_benchmark_is_a_one_line_error():
 
 
 LOADERS = {
-    "aro-relation": aro.load, "aro-attribute": lambda p, i: aro.load(p, i, "attribute"),
-    "sugarcrepe": sugarcrepe.load, "vl-checklist": vl_checklist.load, "valse": valse.load,
-    "svo-probes": svo_probes.load, "comvg": comvg.load, "winoground": winoground.load,
-    "coco-retrieval": retrieval.load, "sts-b": sts.load,
-}  # fmt: skip
+    "aro-relation": aro.load,
+    "aro-attribute": lambda p, i: aro.load(p, i, "attribute"),
+    "sugarcrepe": sugarcrepe.load,
+    "vl-checklist": vl_checklist.load,
+    "valse": valse.load,
+    "svo-probes": svo_probes.load,
+    "comvg": comvg.load,
+    "winoground": winoground.load,
+    "coco-retrieval": retrieval.load,
+    "sts-b": sts.load,
+}
 OPTIONS = {"aro-relation": {"at_least": 1}, "aro-attribute": {"at_least": 1}}
 
 
@@ -471,14 +529,23 @@ def exported(tmp_path_factory):
 CHANCE = {  # benchmark: (n, what to look at); both options are made in the same way
     "aro-relation": (120, [("relation accuracy", "all")]),
     "aro-attribute": (120, [("attribute accuracy", "all")]),
-    "sugarcrepe": (140, [("relation accuracy", "all"), ("accuracy", "replace_att"),
-                         ("accuracy", "swap_att"), ("accuracy", "swap_obj")]),
+    "sugarcrepe": (
+        140,
+        [
+            ("relation accuracy", "all"),
+            ("accuracy", "replace_att"),
+            ("accuracy", "swap_att"),
+            ("accuracy", "swap_obj"),
+        ],
+    ),
     "vl-checklist": (160, [("relation accuracy", "all"), ("attribute accuracy", "all")]),
     "valse": (132, [("relation accuracy", "all")]),
     "svo-probes": (60, [("relation accuracy", "all")]),
-    "coco-retrieval": (60, [("I2T R@1", "all"), ("I2T R@5", "all"), ("T2I R@1", "all"),
-                            ("T2I R@5", "all")]),
-}  # fmt: skip
+    "coco-retrieval": (
+        60,
+        [("I2T R@1", "all"), ("I2T R@5", "all"), ("T2I R@1", "all"), ("T2I R@5", "all")],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CHANCE)

@@ -175,17 +175,24 @@ def test_a_caption_with_an_error_is_left_out(clip):
 
 def curve(pair, method, kind, cosines):
     shares = np.linspace(0, 1, len(cosines))
-    return pd.DataFrame({"pair": pair, "method": method, "kind": kind, "share": shares,
-                         "cosine": cosines})  # fmt: skip
+    return pd.DataFrame(
+        {"pair": pair, "method": method, "kind": kind, "share": shares, "cosine": cosines}
+    )
 
 
 def test_areas_gains_and_means_by_hand():
-    curves = pd.concat([
-        curve(0, "m", "deletion", [1.0, 0.0, 0.0]), curve(0, RANDOM, "deletion", [1.0, 0.5, 0.0]),
-        curve(0, "m", "insertion", [0.0, 1.0, 1.0]), curve(0, RANDOM, "insertion", [0, 0.5, 1]),
-        curve(1, "m", "deletion", [1.0, 0.5, 0.0]), curve(1, RANDOM, "deletion", [1.0, 0.5, 0.0]),
-        curve(1, "m", "insertion", [0.0, 1.0]), curve(1, RANDOM, "insertion", [0.0, 1.0]),
-    ])  # fmt: skip
+    curves = pd.concat(
+        [
+            curve(0, "m", "deletion", [1.0, 0.0, 0.0]),
+            curve(0, RANDOM, "deletion", [1.0, 0.5, 0.0]),
+            curve(0, "m", "insertion", [0.0, 1.0, 1.0]),
+            curve(0, RANDOM, "insertion", [0, 0.5, 1]),
+            curve(1, "m", "deletion", [1.0, 0.5, 0.0]),
+            curve(1, RANDOM, "deletion", [1.0, 0.5, 0.0]),
+            curve(1, "m", "insertion", [0.0, 1.0]),
+            curve(1, RANDOM, "insertion", [0.0, 1.0]),
+        ]
+    )
     found = areas(curves).set_index(["pair", "method", "kind"])["area"]
     assert found[0, "m", "deletion"] == 0.25 and found[0, "m", "insertion"] == 0.75
     assert found[1, "m", "insertion"] == 0.5

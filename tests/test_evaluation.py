@@ -54,9 +54,14 @@ def pick(results, measure, scorer):
 @pytest.mark.parametrize("name", NAMES)
 def test_false_objects_are_found_above_the_floors(clip, exported, tmp_path, name):
     results, words, pairs = evaluate(
-        clip, name, exported(name), tmp_path, quiet=True, start_layer=0,
+        clip,
+        name,
+        exported(name),
+        tmp_path,
+        quiet=True,
+        start_layer=0,
         epsilon=EPSILONS.get(name),
-    )  # fmt: skip
+    )
     assert len(pairs) == PAIRS.get(name, 150) * ROWS[name] and pairs["error"].isna().all()
     assert set(words["pair_id"]) == set(pairs["pair_id"])
     found = results[~results["value"].isna()]
@@ -155,9 +160,22 @@ def test_published_numbers_are_marked_and_as_printed():
     table = published(system="clip4dm", dataset="HAT", metric="LA")
     assert table.set_index("model")["value"]["CLIP4DM ViT-H/14"] == 0.35
     assert published(model="Rich-HF augmented prompt", metric="recall")["printed"].item() == "0.341"
-    one = pd.DataFrame([{"measure": "LA", "scorer": "attribution", "group": "all", "value": 0.5,
-                         "low": 0.4, "high": 0.6, "n": 9, "chance": 0.1, "ceiling": 1.0,
-                         "note": ""}])  # fmt: skip
+    one = pd.DataFrame(
+        [
+            {
+                "measure": "LA",
+                "scorer": "attribution",
+                "group": "all",
+                "value": 0.5,
+                "low": 0.4,
+                "high": 0.6,
+                "n": 9,
+                "chance": 0.1,
+                "ceiling": 1.0,
+                "note": "",
+            }
+        ]
+    )
     both = beside(one, "hat")
     assert both["published"].sum() == len(published(system="clip4dm", table="main HAT")) - 5
     grounding = main_table("refcoco+").set_index(["model", "measure"])["value"]
@@ -177,7 +195,7 @@ def test_template_and_alignment_are_the_benchmarks_own_unless_given(tmp_path):
         ("sugarcrepe", ["--template", "a "], {"template": "a "}),
         ("rich-hf", [], {"template": "A photo depicts ", "alignment": "rich_hf_tokens"}),
         ("rich-hf", ["--alignment", "offsets"], {"alignment": "offsets"}),
-    ):  # fmt: skip
+    ):
         if not (tmp_path / name).exists():
             export(name, tmp_path / name, 12, 0, 64, None, False)
         command = ["evaluate", name, "--data", str(tmp_path / name), "--out", str(out), "--quiet"]

@@ -23,9 +23,11 @@ ROOT = Path(__file__).parents[1]
 SCREENSHOT = ROOT / "runs" / "screenshots" / "explorer.png"
 CELL = "from clip_attribution import explorer, load_clip\n\nexplorer(load_clip())"
 CAPTION = "a large blue heart on the grass"
-OPTIONS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-           "--disable-background-networking --disable-component-update --disable-dev-shm-usage "
-           "--window-size=1250,1100").split()  # fmt: skip
+OPTIONS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --disable-dev-shm-usage "
+    "--window-size=1250,1100"
+).split()
 PATIENCE = 180  # seconds for anything that JupyterLab, its kernel or the explorer has to do
 
 pytestmark = pytest.mark.slow
@@ -63,11 +65,16 @@ def address(folder):
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
     command = [
-        *(sys.executable, "-m", "jupyter", "lab"), "--no-browser", "--allow-root",
+        *(sys.executable, "-m", "jupyter", "lab"),
+        "--no-browser",
+        "--allow-root",
         "--expose-app-in-browser",
-        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'notebooks'}",
-    ]  # fmt: skip
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder / 'notebooks'}",
+    ]
     base, query = f"http://127.0.0.1:{port}", f"?token={token}"
     with open(folder / "server.log", "wb") as log, running(command, environment(folder), log):
         wait_for(lambda: answers(f"{base}/api/status{query}"), folder / "server.log")

@@ -26,8 +26,10 @@ def dictionary(source: str, name: str) -> dict:
     """The literal keys and, where they are literals, values of `name = {...}` in a source."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
-            return {key.value: value for key, value in zip(node.value.keys, node.value.values,
-                                                           strict=True)}  # fmt: skip
+            return {
+                key.value: value
+                for key, value in zip(node.value.keys, node.value.values, strict=True)
+            }
     raise AssertionError(f"no {name} = {{...}}")
 
 
@@ -85,9 +87,16 @@ IMPORTED = {
 
 def write_notebook(folder: Path, stem: str, suffixes: list[str]) -> None:
     kinds = {"n_pairs": "int = 8", "seed": "int = 0", "epsilon": "float = 0.5"}
-    names = {"01": ["seed"], "04": [*TABLE, "epsilon"], "05": ["seed", "cache"],
-             "06": ["seed"], "07": ["seed"], "08": ["seed", "cache"], "09": ["seed", "cache"],
-             "10": ["seed"]}  # fmt: skip
+    names = {
+        "01": ["seed"],
+        "04": [*TABLE, "epsilon"],
+        "05": ["seed", "cache"],
+        "06": ["seed"],
+        "07": ["seed"],
+        "08": ["seed", "cache"],
+        "09": ["seed", "cache"],
+        "10": ["seed"],
+    }
     names = names.get(stem[:2], TABLE)
     parameters = [f"{name}: {kinds.get(name, 'str = ' + repr(''))}  # {name}" for name in names]
     parameters = [p.replace("dataset: str = ''", "dataset: str = 'scenes'") for p in parameters]

@@ -172,28 +172,31 @@ def test_mixed_precision_trains_to_finite_losses(clip, examples, tmp_path):
         assert all(p.dtype == torch.float32 for p in tuned.model.parameters())
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"rate": 1.0}, "unknown option 'rate'"),
-    ({"objective": "siglip"}, "unknown objective 'siglip'"),
-    ({"method": "gae"}, "unknown method 'gae'"),
-    ({"precision": "int8"}, "unknown precision 'int8'"),
-    ({"batch": 9}, "a batch of 9 of 8 usable pairs"),
-    ({"batch": 8, "accumulate": 3}, "cannot be cut into 3 equal parts"),
-    ({"batch": 4.0}, "batch must be a whole number of at least 1"),
-    ({"steps": 0}, "steps must be a whole number of at least 1"),
-    ({"seed": -1}, "seed must be a whole number of at least 0"),
-    ({"lam": -0.5}, "lam must be a number of at least 0"),
-    ({"lr": float("nan")}, "lr must be a number of at least 0"),
-    ({"margin": None}, "margin must be a number"),
-    ({"share": -0.1}, "share must be a number of at least 0"),
-    ({"share": float("inf")}, "share must be a number of at least 0"),
-    ({"share": float("nan")}, "share must be a number of at least 0"),
-    ({"share": None}, "share must be a number of at least 0"),
-    ({"share": 0.0, "itc": 0.0, "lam": 0.0}, "nothing to train"),
-    ({"objective": "contrastive", "itc": 0}, "nothing to train"),
-    ({"itc": 0, "lam": 0}, "nothing to train"),
-    ({"save_every": 0}, "save_every must be at least 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"rate": 1.0}, "unknown option 'rate'"),
+        ({"objective": "siglip"}, "unknown objective 'siglip'"),
+        ({"method": "gae"}, "unknown method 'gae'"),
+        ({"precision": "int8"}, "unknown precision 'int8'"),
+        ({"batch": 9}, "a batch of 9 of 8 usable pairs"),
+        ({"batch": 8, "accumulate": 3}, "cannot be cut into 3 equal parts"),
+        ({"batch": 4.0}, "batch must be a whole number of at least 1"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"lam": -0.5}, "lam must be a number of at least 0"),
+        ({"lr": float("nan")}, "lr must be a number of at least 0"),
+        ({"margin": None}, "margin must be a number"),
+        ({"share": -0.1}, "share must be a number of at least 0"),
+        ({"share": float("inf")}, "share must be a number of at least 0"),
+        ({"share": float("nan")}, "share must be a number of at least 0"),
+        ({"share": None}, "share must be a number of at least 0"),
+        ({"share": 0.0, "itc": 0.0, "lam": 0.0}, "nothing to train"),
+        ({"objective": "contrastive", "itc": 0}, "nothing to train"),
+        ({"itc": 0, "lam": 0}, "nothing to train"),
+        ({"save_every": 0}, "save_every must be at least 1"),
+    ],
+)
 def test_unusable_options_are_refused_in_one_line(clip, examples, tmp_path, options, message):
     with pytest.raises(UserError, match=message) as error:
         finetune(clip, examples, tmp_path / "out", **FAST | options)
@@ -258,8 +261,12 @@ def test_a_share_of_zero_trains_by_the_contrastive_loss_alone(
 
 
 def test_a_share_counts_only_where_the_weight_is_calibrated(clip, examples):
-    for own, lam in (({}, None), ({"share": 0}, 0.0), ({"share": 0, "lam": 2.0}, 2.0),
-                     ({"share": 0, "itc": 0.0}, None)):  # fmt: skip
+    for own, lam in (
+        ({}, None),
+        ({"share": 0}, 0.0),
+        ({"share": 0, "lam": 2.0}, 2.0),
+        ({"share": 0, "itc": 0.0}, None),
+    ):
         assert check_options(FAST | own, clip, examples)["lam"] == lam
 
 
@@ -330,9 +337,15 @@ def broken_table(folder):
     for i in range(2):
         tiny.picture(i).save(folder / f"{i}.png")
     (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:200])
-    rows = [("0.png", "a red cup on a table"), ("1.png", ""), ("torn.png", "a dog"),
-            ("gone.png", "a dog"), ("1.png", None), ("1.png", "a blue dog below a car"),
-            ("", "a cat")]  # fmt: skip
+    rows = [
+        ("0.png", "a red cup on a table"),
+        ("1.png", ""),
+        ("torn.png", "a dog"),
+        ("gone.png", "a dog"),
+        ("1.png", None),
+        ("1.png", "a blue dog below a car"),
+        ("", "a cat"),
+    ]
     return pd.DataFrame(rows, columns=["image", "caption"]).assign(pair_id=range(10, 17))
 
 
@@ -378,10 +391,27 @@ def write_job(folder) -> list[str]:
     pairs.loc[len(pairs)] = {"pair_id": 99, "image": "gone.png", "caption": "a dog"}
     pairs.to_csv(folder / "pairs.csv", index=False)
     weights = tiny.save(tiny.tiny_clip(), folder / "tiny.safetensors")
-    return [str(folder / "pairs.csv"), "--pretrained", str(weights),
-            "--device", "cpu", "--quiet", "--batch", "8", "--steps", "4", "--lr", "1e-3",
-            "--warmup", "1", "--calibration", "2", "--margin", "0.2",
-            "--hard-negatives"]  # fmt: skip
+    return [
+        str(folder / "pairs.csv"),
+        "--pretrained",
+        str(weights),
+        "--device",
+        "cpu",
+        "--quiet",
+        "--batch",
+        "8",
+        "--steps",
+        "4",
+        "--lr",
+        "1e-3",
+        "--warmup",
+        "1",
+        "--calibration",
+        "2",
+        "--margin",
+        "0.2",
+        "--hard-negatives",
+    ]
 
 
 def test_the_command_trains_says_what_it_left_out_and_can_be_given_again(tmp_path, capsys):
@@ -414,20 +444,40 @@ def without_key_bias(name, tensor):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [
-    ["--method", "perturbation", "--lr", "1e-4"],  # Adam magnifies rounding
-    ["--method", "attention", "--lr", "1e-3", "--itc", "0", "--steps", "10"],  # no image gradient
-], ids=["both", "alone"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--method", "perturbation", "--lr", "1e-4"],  # Adam magnifies rounding
+        [
+            "--method",
+            "attention",
+            "--lr",
+            "1e-3",
+            "--itc",
+            "0",
+            "--steps",
+            "10",
+        ],  # no image gradient
+    ],
+    ids=["both", "alone"],
+)
 def test_two_processes_train_as_one_does_and_only_the_first_writes(tmp_path, options):
     """With a part of the batch each, hard negatives of different number, and calibration."""
     job = [*write_job(tmp_path), *options]
     out = {name: tmp_path / name for name in ("one", "two")}
     assert main([*job, "--out", str(out["one"])]) == 0
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-              "clip_attribution.training.finetune"]  # fmt: skip
+    launch = [
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "clip_attribution.training.finetune",
+    ]
     command = [*launch, *job, "--accumulate", "2", "--out", str(out["two"])]
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True,
-                          timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and done.stderr.count("left out 99") == 1, done.stderr
     one, two = (read_tensors(out[name] / "model.safetensors") for name in out)
     for name, tensor in one[0].items():
@@ -455,8 +505,9 @@ distributed.stop()
 """
     (tmp_path / "job.py").write_text(script)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([sys.executable, *command, tmp_path / "job.py"], capture_output=True,
-                          text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *command, tmp_path / "job.py"], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("do not read the same pairs or the same output folder") == 2
 

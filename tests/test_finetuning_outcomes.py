@@ -27,8 +27,14 @@ def clip():
 
 @pytest.fixture(scope="module")
 def runs(clip, tmp_path_factory):
-    return compare(clip, cache=tmp_path_factory.mktemp("runs"), variants=TUNED, seeds=(0, 1),
-                   hard_negatives=(False,), **OPTIONS)  # fmt: skip
+    return compare(
+        clip,
+        cache=tmp_path_factory.mktemp("runs"),
+        variants=TUNED,
+        seeds=(0, 1),
+        hard_negatives=(False,),
+        **OPTIONS,
+    )
 
 
 @pytest.fixture(scope="module")

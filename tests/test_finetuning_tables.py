@@ -26,8 +26,11 @@ from clip_attribution.studies.finetuning.tables import (
     wide,
 )
 
-VALUES = {"CLIP": (50, 94, 0.20, 0.08), "CLIP-FT": (51, 94, 0.20, 0.07),
-          "CAE attention": (58, 80, 0.15, 0.10)}  # fmt: skip
+VALUES = {
+    "CLIP": (50, 94, 0.20, 0.08),
+    "CLIP-FT": (51, 94, 0.20, 0.07),
+    "CAE attention": (58, 80, 0.15, 0.10),
+}
 MEASURES = ("relation accuracy", "T2I R@1", "a_obj attention", "a_comp attention")
 NAMES = (*MEASURES, "lead attention", "near relation")
 
@@ -39,8 +42,25 @@ def with_lead(values):
 def row(variant, hard, measure, value, base, beside):
     """Intervals of 3 around the value, of 2 around the change, of 1 around the gain."""
     change, gain = value - base, value - beside
-    return (variant, hard, measure, 100, 2, 0.5, value, value - 3, value + 3,
-            change, change - 2, change + 2, gain, gain - 1, gain + 1, True, gain > -14)  # fmt: skip
+    return (
+        variant,
+        hard,
+        measure,
+        100,
+        2,
+        0.5,
+        value,
+        value - 3,
+        value + 3,
+        change,
+        change - 2,
+        change + 2,
+        gain,
+        gain - 1,
+        gain + 1,
+        True,
+        gain > -14,
+    )
 
 
 def frame(values, baseline="CLIP-FT"):
@@ -103,14 +123,23 @@ def test_sentences_on_the_lead_name_the_baselines(table, swept):
 
 
 def log(lam):
-    return pd.DataFrame({"step": range(4), "itc": 0.1, "a_obj": [0.4, 0.3, 0.2, 0.2],
-                         "a_comp": [0.2, 0.2, 0.2, 0.3], "lam": lam})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "step": range(4),
+            "itc": 0.1,
+            "a_obj": [0.4, 0.3, 0.2, 0.2],
+            "a_comp": [0.2, 0.2, 0.2, 0.3],
+            "lam": lam,
+        }
+    )
 
 
 def test_logs_carry_the_lead_as_a_share_of_its_start_and_weights_the_last_one():
-    runs = [TunedRun("CLIP", False, 0, pd.DataFrame(), None),
-            TunedRun("CLIP-FT", False, 0, log(0.0), "a"),
-            TunedRun("CAE attention", True, 1, log(2.5), "b")]  # fmt: skip
+    runs = [
+        TunedRun("CLIP", False, 0, pd.DataFrame(), None),
+        TunedRun("CLIP-FT", False, 0, log(0.0), "a"),
+        TunedRun("CAE attention", True, 1, log(2.5), "b"),
+    ]
     logs = logs_of(runs)
     np.testing.assert_allclose(logs["lead"], 2 * [1, 0.5, 0, -0.5], atol=1e-12)
     assert set(logs["seed"]) == {0, 1}

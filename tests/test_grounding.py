@@ -160,9 +160,13 @@ def test_the_penalty_grows_with_the_heat_that_strays():
 def test_named_penalties_are_their_formulas():
     s = Sums(*(np.array([float(value)]) for value in (4, 2, 10, 8, 50, 25)), diagonal=100.0)
     expected = {
-        "share": 10 / 14, "share_diagonal": 0.1 / 4.1, "share_farthest": 0.4 / 4.4,
-        "exponential": 1 - np.exp(-10 / 8), "mean_distance": 5 / 25, "mean_penalty": 0.2,
-    }  # fmt: skip
+        "share": 10 / 14,
+        "share_diagonal": 0.1 / 4.1,
+        "share_farthest": 0.4 / 4.4,
+        "exponential": 1 - np.exp(-10 / 8),
+        "mean_distance": 5 / 25,
+        "mean_penalty": 0.2,
+    }
     assert {form: wdp(s, form)[0] for form in WDP_FORMS} == pytest.approx(expected)
 
 
@@ -271,9 +275,13 @@ def test_fractional_boxes_hold_the_pixels_whose_index_lies_in_them():
 def test_unusable_arguments_raise_one_line():
     maps, boxes = np.ones((2, 3, 3)), [[0, 0, 2, 2]] * 2
     for change in (
-        {"wdp": "x"}, {"interpolation": "x"}, {"ties": "x"}, {"tau": 2}, {"tau": np.nan},
+        {"wdp": "x"},
+        {"interpolation": "x"},
+        {"ties": "x"},
+        {"tau": 2},
+        {"tau": np.nan},
         {"delta": -1},
-    ):  # fmt: skip
+    ):
         with pytest.raises(UserError):
             grounding_metrics(maps, boxes, (4, 4), **change)
     for wrong in (maps[0], maps.astype(complex), [np.ones((2, 2)), np.ones((3, 3))]):

@@ -50,13 +50,20 @@ def test_boxes_are_checked_and_converted():
 @pytest.mark.parametrize(
     "box, reason",
     [
-        ([1, 2, 3], "four numbers"), (None, "four numbers"), ("1234", "four numbers"),
-        ([1, 2, "3", 4], "four numbers"), ([1, 2, True, 4], "four numbers"),
-        ([1, 2, float("nan"), 4], "not finite"), ([1, 2, float("inf"), 4], "not finite"),
-        ([5, 2, 5, 4], "empty"), ([5, 4, 6, 3], "empty"),
-        ([20, 2, 25, 4], "outside"), ([1, 10, 2, 12], "outside"), ([-5, 1, 0, 3], "outside"),
+        ([1, 2, 3], "four numbers"),
+        (None, "four numbers"),
+        ("1234", "four numbers"),
+        ([1, 2, "3", 4], "four numbers"),
+        ([1, 2, True, 4], "four numbers"),
+        ([1, 2, float("nan"), 4], "not finite"),
+        ([1, 2, float("inf"), 4], "not finite"),
+        ([5, 2, 5, 4], "empty"),
+        ([5, 4, 6, 3], "empty"),
+        ([20, 2, 25, 4], "outside"),
+        ([1, 10, 2, 12], "outside"),
+        ([-5, 1, 0, 3], "outside"),
     ],
-)  # fmt: skip
+)
 def test_a_malformed_box_says_why(box, reason):
     with pytest.raises(ValueError, match=reason):
         corner_box(box, 20, 10)
@@ -73,9 +80,16 @@ PYTHON_2 = (  # as cPickle writes with protocol 0: byte strings, text, longs, bo
 def test_plain_data_of_python_2_is_read(tmp_path):
     (tmp_path / "refs.p").write_bytes(PYTHON_2)
     assert restricted_pickle.load(tmp_path / "refs.p") == [
-        {"sent": "caf\xe9", "raw": "caf\xe9", "n": 12, "ok": True, "f": 1.5, "none": None,
-         "t": (1, 2)}
-    ]  # fmt: skip
+        {
+            "sent": "caf\xe9",
+            "raw": "caf\xe9",
+            "n": 12,
+            "ok": True,
+            "f": 1.5,
+            "none": None,
+            "t": (1, 2),
+        }
+    ]
 
 
 class Payload:
@@ -107,9 +121,11 @@ def test_a_pickle_that_runs_a_command_is_refused(tmp_path, protocol):
         (pickle.dumps(np.zeros(3)), "numpy"),
         (pickle.dumps(OSError("x")), r"builtins\.OSError"),
         (b"c__builtin__\neval\n(S'1'\ntR.", r"\.eval"),
-        (b"(lp1\nS'cut", "plain data"), (b"", "plain data"), (b"no pickle", "plain data"),
+        (b"(lp1\nS'cut", "plain data"),
+        (b"", "plain data"),
+        (b"no pickle", "plain data"),
     ],
-)  # fmt: skip
+)
 def test_everything_but_plain_data_is_refused_by_name(tmp_path, content, named):
     (tmp_path / "refs.p").write_bytes(content)
     with pytest.raises(UserError, match=named) as caught:
@@ -171,8 +187,12 @@ def test_flickr_phrases_get_the_box_around_their_chain(flickr):
     for row in good.itertuples():
         assert row.caption[int(row.start) : int(row.end)] == row.phrase
     assert frame.attrs["left_out"] == {
-        "notvisual": 2, "scene": 1, "nobndbox": 1, "unlisted": 1, "unrelated": 0,
-    }  # fmt: skip
+        "notvisual": 2,
+        "scene": 1,
+        "nobndbox": 1,
+        "unlisted": 1,
+        "unrelated": 0,
+    }
 
 
 def test_flickr_boxes_can_stay_separate(flickr):
@@ -208,10 +228,11 @@ def test_flickr_options_keep_or_drop_phrases(flickr):
     "xml, reason",
     [
         ('<!DOCTYPE a [<!ENTITY b "bb">]>' + XML, "document type"),
-        ("<annotation>", "no element found"), ("", "no element found"),
+        ("<annotation>", "no element found"),
+        ("", "no element found"),
         ("<annotation></annotation>", "invalid literal"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_xml_is_the_error_of_all_its_phrases(flickr, xml, reason):
     write(flickr / "Annotations/43.xml", xml)
     frame = flickr30k_entities.load(flickr)
@@ -224,34 +245,55 @@ def test_a_bad_xml_is_the_error_of_all_its_phrases(flickr, xml, reason):
 def instances(*annotations, **changes):
     """A COCO instances file with one picture of 60 x 40."""
     file = {
-        "images": [{"id": 7, "file_name": "COCO_train2014_000000000007.jpg", "width": 60,
-                    "height": 40}],
+        "images": [
+            {"id": 7, "file_name": "COCO_train2014_000000000007.jpg", "width": 60, "height": 40}
+        ],
         "annotations": list(annotations),
         "categories": [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}],
-    }  # fmt: skip
+    }
     return file | changes
 
 
 def annotation(number, box, category=1, image=7, **more):
-    return {"id": number, "bbox": box, "category_id": category, "image_id": image, "iscrowd": 0,
-            "segmentation": [], "area": 1.0} | more  # fmt: skip
+    return {
+        "id": number,
+        "bbox": box,
+        "category_id": category,
+        "image_id": image,
+        "iscrowd": 0,
+        "segmentation": [],
+        "area": 1.0,
+    } | more
 
 
 def ref(number, ann_id, split, *texts, image=7):
-    sentences = [{"tokens": t.split(), "raw": t.upper(), "sent": t, "sent_id": 10 * number + k}
-                 for k, t in enumerate(texts)]  # fmt: skip
-    return {"ref_id": number, "ann_id": ann_id, "image_id": image, "split": split,
-            "category_id": 1, "file_name": f"COCO_train2014_000000000007_{number}.jpg",
-            "sentences": sentences, "sent_ids": []}  # fmt: skip
+    sentences = [
+        {"tokens": t.split(), "raw": t.upper(), "sent": t, "sent_id": 10 * number + k}
+        for k, t in enumerate(texts)
+    ]
+    return {
+        "ref_id": number,
+        "ann_id": ann_id,
+        "image_id": image,
+        "split": split,
+        "category_id": 1,
+        "file_name": f"COCO_train2014_000000000007_{number}.jpg",
+        "sentences": sentences,
+        "sent_ids": [],
+    }
 
 
 @pytest.fixture
 def refs(tmp_path):
     found = [
-        ref(0, 5, "testA", "the lady", "left \xe9 one"), ref(1, 5, "train", "not asked for"),
-        ref(2, 6, "testA", "no such box"), ref(3, 5, "testA", "no picture", image=8),
-        ref(4, 9, "testA", "flat box"), ref(5, 5, "testA", " "), "no ref",
-    ]  # fmt: skip
+        ref(0, 5, "testA", "the lady", "left \xe9 one"),
+        ref(1, 5, "train", "not asked for"),
+        ref(2, 6, "testA", "no such box"),
+        ref(3, 5, "testA", "no picture", image=8),
+        ref(4, 9, "testA", "flat box"),
+        ref(5, 5, "testA", " "),
+        "no ref",
+    ]
     folder = tmp_path / "refcoco+"
     boxes = annotation(5, [10.5, 20, 5, 6.25]), annotation(9, [1, 1, 0, 5])
     write(folder / "instances.json", instances(*boxes))
@@ -267,8 +309,10 @@ def test_refcoco_gives_a_row_an_expression(refs):
     assert good["phrase"].tolist() == ["the lady", "left \xe9 one"] == good["caption"].tolist()
     assert good["boxes"].tolist() == [[[10.5, 20.0, 15.5, 26.25]]] * 2
     assert set(good["image"]) == {"train2014/COCO_train2014_000000000007.jpg"}
-    assert good[["type", "group", "width", "height"]].values.tolist() == [
-        ["person", "testA", 60, 40]] * 2  # fmt: skip
+    assert (
+        good[["type", "group", "width", "height"]].values.tolist()
+        == [["person", "testA", 60, 40]] * 2
+    )
     found = reasons(frame)
     assert set(found) == {"2:0", "3:0", "4:0", "5:0", "record 6"}
     assert "unknown annotation 6" in found["2:0"] and "unknown image 8" in found["3:0"]
@@ -295,27 +339,43 @@ def test_refcoco_says_what_is_missing(refs):
 
 def relation(number, predicate="on", label=True, **subject):
     """A cat at x 31..264, y 230..434 on ground at x 3..278, y 196..500."""
-    return {"_id": f"r{number}", "predicate": predicate, "label": label,
-            "object": {"y": 402, "x": 148, "name": "ground", "bbox": [196, 500, 3, 278]},
-            "subject": {"y": 317, "x": 157, "name": "cat", "bbox": [230, 434, 31, 264]} | subject,
-            }  # fmt: skip
+    return {
+        "_id": f"r{number}",
+        "predicate": predicate,
+        "label": label,
+        "object": {"y": 402, "x": 148, "name": "ground", "bbox": [196, 500, 3, 278]},
+        "subject": {"y": 317, "x": 157, "name": "cat", "bbox": [230, 434, 31, 264]} | subject,
+    }
 
 
 @pytest.fixture
 def spatial(tmp_path):
-    image = {"url": "https://farm4.staticflickr.com/3543/57_8b.jpg", "nsid": "1@N03",
-             "height": 500, "width": 281, "split": "test"}  # fmt: skip
+    image = {
+        "url": "https://farm4.staticflickr.com/3543/57_8b.jpg",
+        "nsid": "1@N03",
+        "height": 500,
+        "width": 281,
+        "split": "test",
+    }
     nyu = {"url": "nyu/some/12.jpg", "height": 500, "width": 281, "split": "test"}
     records = [
-        image | {"annotations": [
-            relation(1), relation(2, label=False), relation(3, "under", bbox=[230, 230, 31, 264]),
-            relation(4, bbox=[1, 2, 3]), {"_id": "r5"}, relation(6, label=None), 7,
-        ]},
+        image
+        | {
+            "annotations": [
+                relation(1),
+                relation(2, label=False),
+                relation(3, "under", bbox=[230, 230, 31, 264]),
+                relation(4, bbox=[1, 2, 3]),
+                {"_id": "r5"},
+                relation(6, label=None),
+                7,
+            ]
+        },
         nyu | {"annotations": [relation(8, "to the left of")]},
         image | {"split": "train", "annotations": [relation(9)]},
         {"split": "test", "annotations": [relation(10)]},
         image | {"url": 5, "annotations": [relation(11)]},
-    ]  # fmt: skip
+    ]
     write(tmp_path / "annotation.json", records)
     write(tmp_path / "images/nyu/12.jpg", "only its place matters")
     return tmp_path
@@ -358,13 +418,23 @@ def test_what_is_wrong_in_spatialsense_stands_in_its_row(spatial):
 
 
 def test_coco_gives_a_row_a_picture_and_category(tmp_path):
-    write(tmp_path / "annotations/instances_val2017.json", instances(
-        annotation(1, [1, 2, 3, 4]), annotation(2, [0, 0, 60, 40], 90),
-        annotation(3, [55.5, 2, 10, 4]), annotation(4, [0, 0, 9, 9], iscrowd=1),
-        annotation(5, [1, 2, 0, 4]), annotation(6, [1, 2, float("nan"), 4]),
-        annotation(7, [70, 2, 3, 4]), annotation(8, [1, 2, 3]), annotation(9, None, 90),
-        annotation(10, [1, 2, 3, 4], 91), annotation(11, [1, 2, 3, 4], image=8), "no record",
-    ))  # fmt: skip
+    write(
+        tmp_path / "annotations/instances_val2017.json",
+        instances(
+            annotation(1, [1, 2, 3, 4]),
+            annotation(2, [0, 0, 60, 40], 90),
+            annotation(3, [55.5, 2, 10, 4]),
+            annotation(4, [0, 0, 9, 9], iscrowd=1),
+            annotation(5, [1, 2, 0, 4]),
+            annotation(6, [1, 2, float("nan"), 4]),
+            annotation(7, [70, 2, 3, 4]),
+            annotation(8, [1, 2, 3]),
+            annotation(9, None, 90),
+            annotation(10, [1, 2, 3, 4], 91),
+            annotation(11, [1, 2, 3, 4], image=8),
+            "no record",
+        ),
+    )
     write(tmp_path / "val2017/000000000007.jpg", "only its place matters")
     frame = coco_instances.load(tmp_path, tmp_path, prompt="a photo of a {}.")
     assert list(frame.columns) == list(COLUMNS) and frame["pair_id"].is_unique
@@ -440,11 +510,19 @@ def test_scene_phrases_agree_with_the_captions_own():
     spans = {(c, s, e): b for c, s, e, b in known[["caption", "start", "end", "boxes"]].values}
     frame = load_scenes(60, seed=3, size=128, attribute="phrase")
     full = frame[frame["role"] == "attribute"]
-    assert len(full) and set(full["type"]) <= {"colour", "size", "count", "size/colour",
-                                               "count/colour"}  # fmt: skip
+    assert len(full) and set(full["type"]) <= {
+        "colour",
+        "size",
+        "count",
+        "size/colour",
+        "count/colour",
+    }
     for row in frame[frame["role"] != "relation"].itertuples():
-        holding = [boxes for (caption, start, end), boxes in spans.items()
-                   if caption == row.caption and start <= row.start and row.end <= end]  # fmt: skip
+        holding = [
+            boxes
+            for (caption, start, end), boxes in spans.items()
+            if caption == row.caption and start <= row.start and row.end <= end
+        ]
         assert row.boxes in holding
 
 
@@ -459,13 +537,14 @@ def test_scene_phrases_of_new_combinations_and_options():
 # exports
 
 LOADERS = {
-    "flickr30k-entities": lambda folder: flickr30k_entities.load(folder, folder,
-                                                                 protocol="separate"),
+    "flickr30k-entities": lambda folder: flickr30k_entities.load(
+        folder, folder, protocol="separate"
+    ),
     "refcoco": lambda folder: refcoco.load(folder, folder, split=None),
     "refcoco+": lambda folder: refcoco.load(folder, folder, "refcoco+", split=None),
     "spatialsense": lambda folder: spatialsense.load(folder, folder, setting="object"),
     "coco": lambda folder: coco_instances.load(folder, folder),
-}  # fmt: skip
+}
 SEED, N, SIZE = 2, 12, 256
 
 
@@ -510,8 +589,12 @@ def test_exported_flickr_phrases_have_the_boxes_of_their_things(exported):
     nothing = sum(chain == "0" for chain, _ in marked)
     assert len(frame) == len(marked) - scenes - nothing and scenes and nothing
     assert frame.attrs["left_out"] == {
-        "notvisual": nothing, "scene": scenes, "nobndbox": 0, "unlisted": 0, "unrelated": 0,
-    }  # fmt: skip
+        "notvisual": nothing,
+        "scene": scenes,
+        "nobndbox": 0,
+        "unlisted": 0,
+        "unrelated": 0,
+    }
     for row in frame.itertuples():
         scene = scene_behind(row.image)
         last = row.phrase.split()[-1].lower()
@@ -529,8 +612,9 @@ def test_exported_coco_has_every_thing(exported):
     found = {(row.image, row.type): row.boxes for row in frame.itertuples()}
     assert found == {
         (image, entity.noun): pixels(entity)
-        for image in frame["image"].unique() for entity in scene_behind(image).entities
-    }  # fmt: skip
+        for image in frame["image"].unique()
+        for entity in scene_behind(image).entities
+    }
 
 
 @pytest.mark.parametrize("name", ["refcoco", "refcoco+"])

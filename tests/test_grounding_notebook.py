@@ -156,8 +156,9 @@ def test_nothing_usable_is_one_line_with_the_reason(clip, phrases):
 def test_captions_are_true_ones(tmp_path):
     scenes = load_captions(n_pairs=4, seed=1)
     assert len(scenes) == 4 and scenes["pair_id"].is_unique
-    table = pd.DataFrame({"image": list("abc"), "caption": ["x", "y", "z"],
-                          "foil_word": ["", "y", "ORIG"]})  # fmt: skip
+    table = pd.DataFrame(
+        {"image": list("abc"), "caption": ["x", "y", "z"], "foil_word": ["", "y", "ORIG"]}
+    )
     table.to_csv(tmp_path / "pairs.csv", index=False)
     assert list(load_captions(str(tmp_path / "pairs.csv"), 9)["caption"]) == ["x", "z"]
     table.drop(columns="foil_word").to_csv(tmp_path / "plain.csv", index=False)
@@ -187,8 +188,10 @@ def test_differences_to_the_baselines_by_hand():
 
 def test_differences_to_a_blind_method_are_paired_and_by_task():
     tasks = {"task": ["object", "object", "attribute", "attribute"]}
-    both = {"m": frame([1, 1, 0, 0], [0] * 4, **tasks),
-            "rollout": frame([1, 0, 0, 1], [0] * 4, **tasks)}  # fmt: skip
+    both = {
+        "m": frame([1, 1, 0, 0], [0] * 4, **tasks),
+        "rollout": frame([1, 0, 0, 1], [0] * 4, **tasks),
+    }
     found = against_blind(both).set_index("task")
     assert found["value"].to_dict() == {"object": 0.5, "attribute": -0.5}
     assert set(found["method"]) == {"m"} and against_blind({"m": both["m"]}).empty
@@ -213,14 +216,18 @@ def test_delta_changes_no_uncertainty_as_stated_and_the_chosen_values_are_swept(
     assert (stated.groupby("method")["value"].nunique() == 1).all()
     for along, at in (("tau", 0.6), ("delta", 0.1)):
         assert at in set(swept[swept["along"] == along]["at"])
-    crossing = swept[((swept["along"] == "tau") & (swept["at"] == 0.6))
-                     | ((swept["along"] == "delta") & (swept["at"] == 0.1))]  # fmt: skip
+    crossing = swept[
+        ((swept["along"] == "tau") & (swept["at"] == 0.6))
+        | ((swept["along"] == "delta") & (swept["at"] == 0.1))
+    ]
     assert (crossing.groupby(["method", "measure"])["value"].nunique() == 1).all()
 
 
 def test_disagreements_are_hits_with_least_and_misses_with_most_heat_inside():
-    both = {"a": frame([1, 1, 0, 0], [0.9, 0.1, 0.8, 0.2]),
-            "b": frame([1, 0, 1, 0], [0.05, 0.3, 0.4, 0.95])}  # fmt: skip
+    both = {
+        "a": frame([1, 1, 0, 0], [0.9, 0.1, 0.8, 0.2]),
+        "b": frame([1, 0, 1, 0], [0.05, 0.3, 0.4, 0.95]),
+    }
     for name, rows in both.items():
         rows["method"] = name
     found = disagreements(both, n=2)
@@ -233,10 +240,12 @@ def test_disagreements_are_hits_with_least_and_misses_with_most_heat_inside():
 
 
 def test_a_method_that_is_not_above_a_baseline_is_named():
-    rows = [("good", "pg_hit", "centre point", 0.3, 0.1, 0.5),
-            ("good", "pg_hit", "uniform map", 0.3, 0.1, 0.5),
-            ("poor", "pg_hit", "centre point", 0.1, -0.1, 0.3),
-            ("poor", "pg_hit", "uniform map", 0.3, 0.1, 0.5)]  # fmt: skip
+    rows = [
+        ("good", "pg_hit", "centre point", 0.3, 0.1, 0.5),
+        ("good", "pg_hit", "uniform map", 0.3, 0.1, 0.5),
+        ("poor", "pg_hit", "centre point", 0.1, -0.1, 0.3),
+        ("poor", "pg_hit", "uniform map", 0.3, 0.1, 0.5),
+    ]
     columns = ["method", "metric", "baseline", "value", "low", "high"]
     said = finding_baselines(pd.DataFrame(rows, columns=columns))
     assert said == (
@@ -247,16 +256,23 @@ def test_a_method_that_is_not_above_a_baseline_is_named():
 
 def test_sentences_about_tasks_and_depths_follow_the_intervals():
     columns = ["scorer", "task", "group", "metric", "value", "low", "high", "n"]
-    rows = [("m", "object", "seen", "pg_hit", 0.8, 0.7, 0.9, 50),
-            ("m", "object", "novel", "pg_hit", 0.5, 0.4, 0.6, 50),
-            ("m", "relation", "seen", "pg_hit", 0.0, 0.0, 0.0, 3)]  # fmt: skip
+    rows = [
+        ("m", "object", "seen", "pg_hit", 0.8, 0.7, 0.9, 50),
+        ("m", "object", "novel", "pg_hit", 0.5, 0.4, 0.6, 50),
+        ("m", "relation", "seen", "pg_hit", 0.0, 0.0, 0.0, 3),
+    ]
     said = finding_roles(pd.DataFrame(rows, columns=columns))
     assert "part in 1 of 1 comparisons: m on object phrases." in said and "relation" not in said
-    steps = pd.DataFrame({
-        "method": "m", "step": [-1, 0, 1, 2],
-        "depth": ["other picture", "given", "head", "block 0"],
-        "value": [0.1, 1, 0.6, 0.1], "low": [0, 1, 0.5, 0], "high": [0.2, 1, 0.7, 0.3],
-    })  # fmt: skip
+    steps = pd.DataFrame(
+        {
+            "method": "m",
+            "step": [-1, 0, 1, 2],
+            "depth": ["other picture", "given", "head", "block 0"],
+            "value": [0.1, 1, 0.6, 0.1],
+            "low": [0, 1, 0.5, 0],
+            "high": [0.2, 1, 0.7, 0.3],
+        }
+    )
     said = finding_sanity(steps, True)
     assert "first not told from another picture's map at block 0." in said
     assert said.endswith("The given model is unchanged.")
@@ -290,16 +306,22 @@ def test_every_figure_of_the_first_notebook_draws(clip, maps, measured, phrases)
     assert wide.loc["centre point", "IoU, soft"] == "" and "[" in wide.loc["rollout", "IO ratio"]
     matrix, swept = correlations(measured), sweep_all(maps, phrases)
     figures = [
-        metric_distributions(measured, table), task_distributions(measured), role_dots(grouped),
-        correlation_map(matrix), uncertainty_curves(swept, 0.7, 0.08),
+        metric_distributions(measured, table),
+        task_distributions(measured),
+        role_dots(grouped),
+        correlation_map(matrix),
+        uncertainty_curves(swept, 0.7, 0.08),
         example_panels(disagreements(measured), maps),
-    ]  # fmt: skip
+    ]
     for figure in figures:
         figure.draw_without_rendering()
         assert abs(figure.get_figwidth() - plots.COLUMN) < 1e-9
     assert {"PG accuracy", *METHODS} <= set(texts_of(figures[0]))
-    said = [finding_correlations(matrix, pointing_correlations(measured)),
-            finding_uncertainty(swept), finding_examples(measured)]  # fmt: skip
+    said = [
+        finding_correlations(matrix, pointing_correlations(measured)),
+        finding_uncertainty(swept),
+        finding_examples(measured),
+    ]
     assert all(said) and "nan" not in " ".join(said)
 
 
@@ -320,20 +342,44 @@ def test_figures_of_the_second_notebook_draw(maps):
     raw = {name: own.maps[0] for name, own in maps.items()}
     shown = map_panels(Image.new("RGB", (64, 64)), raw)
     assert sum(bool(ax.images) for ax in shown.axes) == 1 + len(METHODS)
-    rows = [{"method": m, "kind": k, "share": x, "value": 1 - x, "low": 0.9 - x, "high": 1.1 - x,
-             "n": 3} for m in ("m", "random order") for k in ("deletion", "insertion")
-            for x in (0, 0.5, 1)]  # fmt: skip
-    gains = pd.DataFrame([("m", "deletion", 0.3), ("m", "insertion", 0.3),
-                          ("random order", "deletion", 0), ("random order", "insertion", 0)],
-                         columns=["method", "kind", "gain"])  # fmt: skip
+    rows = [
+        {
+            "method": m,
+            "kind": k,
+            "share": x,
+            "value": 1 - x,
+            "low": 0.9 - x,
+            "high": 1.1 - x,
+            "n": 3,
+        }
+        for m in ("m", "random order")
+        for k in ("deletion", "insertion")
+        for x in (0, 0.5, 1)
+    ]
+    gains = pd.DataFrame(
+        [
+            ("m", "deletion", 0.3),
+            ("m", "insertion", 0.3),
+            ("random order", "deletion", 0),
+            ("random order", "insertion", 0),
+        ],
+        columns=["method", "kind", "gain"],
+    )
     gains = gains.assign(gain_low=gains["gain"] - 0.1, gain_high=gains["gain"] + 0.1, n=3)
     curves = curve_panels(pd.DataFrame(rows), gains, "patches")
     assert "patches taken away (share)" in texts_of(curves)
     said = finding_areas(gains, "random order")
     assert said.count("better than a random order: m") == 2
-    depths = pd.DataFrame({"method": "m", "step": [-1, 0, 1], "value": [0.1, 1, 0.5],
-                           "depth": ["other picture", "given", "head"], "low": [0, 1, 0.4],
-                           "high": [0.2, 1, 0.6]})  # fmt: skip
+    depths = pd.DataFrame(
+        {
+            "method": "m",
+            "step": [-1, 0, 1],
+            "value": [0.1, 1, 0.5],
+            "depth": ["other picture", "given", "head"],
+            "low": [0, 1, 0.4],
+            "high": [0.2, 1, 0.6],
+        }
+    )
     for figure in (shown, curves, sanity_panels(depths)):
         figure.draw_without_rendering()
 

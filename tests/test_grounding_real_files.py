@@ -64,6 +64,8 @@ def test_sentences_of_flickr_entities_parse_and_miss_their_xml():
     assert not frame["caption"].str.contains(r"[\[\]]|/EN").any()
     for row in frame.itertuples():
         assert row.caption[row.start : row.end] == row.phrase
-    captions = {" ".join(re.sub(r"\[/EN\S+ |\]", "", line).split()) for line in
-                "\n".join(texts).splitlines()}  # fmt: skip
+    captions = {
+        " ".join(re.sub(r"\[/EN\S+ |\]", "", line).split())
+        for line in "\n".join(texts).splitlines()
+    }
     assert set(frame["caption"]) <= captions

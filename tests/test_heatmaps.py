@@ -148,9 +148,12 @@ def test_gradcam_equals_its_definition(tower, name):
     else:
         where = {"layer": visual.transformer.resblocks[-1].ln_1, "grid": clip.grid, "prefix": 1}
     ours, slow = both(
-        clip, "gradcam", lambda pixels, text: gradcam(clip.model, where["layer"], pixels, text,
-                                                      where.get("grid"), where.get("prefix", 0))
-    )  # fmt: skip
+        clip,
+        "gradcam",
+        lambda pixels, text: gradcam(
+            clip.model, where["layer"], pixels, text, where.get("grid"), where.get("prefix", 0)
+        ),
+    )
     assert slow.std() > 1e-5
     np.testing.assert_allclose(ours, slow, rtol=1e-4, atol=1e-4 * np.abs(slow).max())
 

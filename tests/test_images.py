@@ -163,8 +163,14 @@ def test_path_may_not_leave_the_root(root):
     photo().save(root.parent / "secret.png")
     os.symlink(root.parent / "secret.png", root / "link.png")
     os.symlink(root.parent, root / "up")
-    for ref in ("../secret.png", str(root.parent / "secret.png"), "link.png", "up/secret.png",
-                "../absent.png", "/etc/hostname"):
+    for ref in (
+        "../secret.png",
+        str(root.parent / "secret.png"),
+        "link.png",
+        "up/secret.png",
+        "../absent.png",
+        "/etc/hostname",
+    ):
         assert "path leaves the image root" in reason(ref, root)
     assert open_image(str(root / "link.png")).size == (24, 16)  # no root, nothing to leave
 

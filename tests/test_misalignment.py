@@ -1,6 +1,5 @@
 """Decisions and scores over word attributions."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -121,8 +120,9 @@ def test_ref_clip_score():
     assert ref_clip_score(-0.1, [-0.2]) == 0 and np.isnan(ref_clip_score(0.3, []))
     many = ref_clip_score([0.3, -0.1, 0.3], [[0.75], [0.1, 0.2], []])
     np.testing.assert_allclose(many, [0.75, 0, np.nan])
-    np.testing.assert_allclose(ref_clip_score([0.3, 0.3], np.array([[0.5, 0.75], [0.75, 0.1]])),
-                               [0.75, 0.75])  # fmt: skip
+    np.testing.assert_allclose(
+        ref_clip_score([0.3, 0.3], np.array([[0.5, 0.75], [0.75, 0.1]])), [0.75, 0.75]
+    )
 
 
 def test_bad_names():
@@ -171,8 +171,10 @@ def test_score_pairs():
             "attribution": [-1e-4, -3e-4, -9e-4, 1e-4, 2e-4],
         }
     )
-    pairs = pd.DataFrame({"pair_id": [3, 5, 7, 9], "cosine": [0.4, np.nan, -0.2, 0.5],
-                          "extra": list("abcd")}, index=[10, 11, 12, 13])  # fmt: skip
+    pairs = pd.DataFrame(
+        {"pair_id": [3, 5, 7, 9], "cosine": [0.4, np.nan, -0.2, 0.5], "extra": list("abcd")},
+        index=[10, 11, 12, 13],
+    )
     scored = score_pairs(words, pairs)
     assert scored.index.tolist() == [10, 11, 12, 13] and scored["extra"].tolist() == list("abcd")
     assert scored["misaligned"].tolist() == [[], None, ["cat", "a"], []]

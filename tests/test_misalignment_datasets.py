@@ -38,10 +38,22 @@ def only_row(frame):
 
 # FOIL-COCO
 
-ORIGINAL = {"caption": "a cat watches the dog catcher. \n", "image_id": 42, "id": 7, "foil": False,
-            "foil_id": 900, "target_word": "ORIG", "foil_word": "ORIG"}  # fmt: skip
-FOIL = ORIGINAL | {"caption": "a dog watches the dog catcher. \n", "id": 8, "foil": True,
-                   "target_word": "cat", "foil_word": "dog"}  # fmt: skip
+ORIGINAL = {
+    "caption": "a cat watches the dog catcher. \n",
+    "image_id": 42,
+    "id": 7,
+    "foil": False,
+    "foil_id": 900,
+    "target_word": "ORIG",
+    "foil_word": "ORIG",
+}
+FOIL = ORIGINAL | {
+    "caption": "a dog watches the dog catcher. \n",
+    "id": 8,
+    "foil": True,
+    "target_word": "cat",
+    "foil_word": "dog",
+}
 COCO_IMAGES = [{"id": 42, "file_name": "COCO_val2014_000000000042.jpg"}]
 
 
@@ -124,8 +136,9 @@ def test_foil_references_may_be_an_option_and_may_be_none_at_all(tmp_path):
 def test_foil_without_its_original_finds_it_by_whole_words(tmp_path):
     alone = FOIL | {"caption": "a dog watches the hotdog", "foil_id": 3}
     folder = foil_file(tmp_path, alone)
-    captions_file(tmp_path / "captions_val2014.json", "a cat watches the hotdog",
-                  "a cat watches the hotcat")  # fmt: skip
+    captions_file(
+        tmp_path / "captions_val2014.json", "a cat watches the hotdog", "a cat watches the hotcat"
+    )
     assert only_row(foil.load(folder))["references"] == ["a cat watches the hotcat"]
 
 
@@ -145,8 +158,10 @@ def test_references_of_another_shape_are_refused(tmp_path):
         foil.load(folder)
 
 
-@pytest.mark.parametrize("place", ["val2017/000000000042.jpg", "000000000042.jpg",
-                                   "val2014/COCO_val2014_000000000042.jpg"])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    ["val2017/000000000042.jpg", "000000000042.jpg", "val2014/COCO_val2014_000000000042.jpg"],
+)
 def test_foil_photo_is_found_under_every_name_that_coco_gave_it(tmp_path, place):
     picture(tmp_path / "coco" / place)
     row = only_row(foil.load(foil_file(tmp_path, ORIGINAL), tmp_path / "coco"))
@@ -162,9 +177,14 @@ def test_missing_file_says_where_to_get_it(tmp_path):
 
 # nocaps-FOIL
 
-NOCAPS = {"image_path": "0013ea2087020901.jpg", "references": ["A child.", "A boy."],
-          "baseline": " A kid in a shirt. ", "foil": "A kid in a hair dryer . ",
-          "replacement": ["shirt", "hair dryer"], "domain": "in-domain"}  # fmt: skip
+NOCAPS = {
+    "image_path": "0013ea2087020901.jpg",
+    "references": ["A child.", "A boy."],
+    "baseline": " A kid in a shirt. ",
+    "foil": "A kid in a hair dryer . ",
+    "replacement": ["shirt", "hair dryer"],
+    "domain": "in-domain",
+}
 
 
 def test_nocaps_record_is_two_samples_of_one_pair(tmp_path):
@@ -212,13 +232,27 @@ def test_json_that_is_no_list_is_refused(tmp_path, loader):
 
 # HAT
 
-HAT = {"sample_id": "a-b", "caption": "A sign pointing  in directions.",
-       "grounding": [["A", False], ["sign", False], ["pointing", True], ["in", False],
-                     ["directions.", True]], "contains_hallucination": True,
-       "image_path": "COCO_val2014_000000016903.jpg", "references": ["One.", "Two."],
-       "is_gold": False, "is_positive": True, "is_machine_generated": True}  # fmt: skip
-CLEAN = HAT | {"grounding": [[word, False] for word in HAT["caption"].split()],
-               "contains_hallucination": False}  # fmt: skip
+HAT = {
+    "sample_id": "a-b",
+    "caption": "A sign pointing  in directions.",
+    "grounding": [
+        ["A", False],
+        ["sign", False],
+        ["pointing", True],
+        ["in", False],
+        ["directions.", True],
+    ],
+    "contains_hallucination": True,
+    "image_path": "COCO_val2014_000000016903.jpg",
+    "references": ["One.", "Two."],
+    "is_gold": False,
+    "is_positive": True,
+    "is_machine_generated": True,
+}
+CLEAN = HAT | {
+    "grounding": [[word, False] for word in HAT["caption"].split()],
+    "contains_hallucination": False,
+}
 
 
 def test_hat_lists_the_hallucinated_tokens_with_their_punctuation(tmp_path):
@@ -357,9 +391,15 @@ def test_seetrue_parquet_gives_the_same_rows_without_reading_the_pictures(tmp_pa
         assert frame[name][0] == expected[name]
 
 
-@pytest.mark.parametrize("place", ["a.png", "cococon/COCO_val2014_000000000042.jpg",
-                                   "images/COCO_val2014_000000000042.jpg",
-                                   "val2017/000000000042.jpg"])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    [
+        "a.png",
+        "cococon/COCO_val2014_000000000042.jpg",
+        "images/COCO_val2014_000000000042.jpg",
+        "val2017/000000000042.jpg",
+    ],
+)
 def test_seetrue_picture_is_found_by_each_of_its_names(tmp_path, place):
     picture(tmp_path / "images" / place)
     rows = pa.Table.from_pylist([hugging_face(SEETRUE, "a.png")])
@@ -375,17 +415,23 @@ def test_seetrue_picture_is_found_by_each_of_its_names(tmp_path, place):
         ("A Cat", "cat", "Cat"),
         ("a tomcat", "cat", "cat"),
         ("a tomCat", "cat", "Cat"),
-        ("A banana on the left of an apple.", "banana left of an apple",
-         "banana on the left of an apple"),
+        (
+            "A banana on the left of an apple.",
+            "banana left of an apple",
+            "banana on the left of an apple",
+        ),
         ("A black cat sleeping, a cat", "sleeping cat", "cat sleeping"),
-        ("A green apple and a black backpack.", "black backpack . green apple",
-         "green apple and a black backpack"),
+        (
+            "A green apple and a black backpack.",
+            "black backpack . green apple",
+            "green apple and a black backpack",
+        ),
         ("a dog", "cat", None),
         ("a red dog", "red blue green cat", None),
         ("a dog", " ", None),
         ("costs (5.0)?", "(5.0)?", "(5.0)?"),
     ],
-)  # fmt: skip
+)
 def test_misaligned_part_of_a_caption_is_found(caption, part, found):
     span = seetrue.find_span(caption, part)
     assert (caption[slice(*span)] if span else None) == found
@@ -423,10 +469,16 @@ def rich_hf_example(uid, labels="1 1 0 0 1", **changes):
 def pick_a_pic(path, *captions, pictures=(b"\xff\xd8 jpeg", b"\x89PNG png")):
     """A table of Pick-a-Pic in which each prompt has the two uids; the path."""
     rows = [
-        {"image_0_uid": UIDS[0], "image_1_uid": UIDS[1], "caption": caption,
-         "jpg_0": pictures[0], "jpg_1": pictures[1], "are_different": True}
+        {
+            "image_0_uid": UIDS[0],
+            "image_1_uid": UIDS[1],
+            "caption": caption,
+            "jpg_0": pictures[0],
+            "jpg_1": pictures[1],
+            "are_different": True,
+        }
         for caption in captions
-    ]  # fmt: skip
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path

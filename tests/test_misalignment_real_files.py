@@ -45,8 +45,11 @@ def test_seetrue_has_2008_rows_from_four_sources():
     frame = seetrue.load(ROOT / "seetrue")
     assert (len(frame), frame["error"].notna().sum()) == (2008, 0)
     assert Counter(frame["group"]) == {
-        "cococon": 713, "pickapicon": 635, "drawbench": 404, "coco_t2i": 256
-    }  # fmt: skip
+        "cococon": 713,
+        "pickapicon": 635,
+        "drawbench": 404,
+        "coco_t2i": 256,
+    }
     assert frame["image"].nunique() == 1996
     assert frame["boxes"].map(bool).all() and frame["boxes_pali"].map(bool).all()
 
@@ -58,10 +61,14 @@ def test_seetrue_misalignments_are_found_in_their_captions():
     any_case = [part.lower() in caption.lower() for caption, part in texts]
     assert (sum(exact), sum(any_case)) == (1681, 1803)
     spans = list(frame["caption_span"])
-    found = [caption[slice(*span)] if span else None
-             for (caption, _), span in zip(texts, spans, strict=True)]  # fmt: skip
-    literal = [text is not None and text.lower() == part.lower()
-               for text, (_, part) in zip(found, texts, strict=True)]  # fmt: skip
+    found = [
+        caption[slice(*span)] if span else None
+        for (caption, _), span in zip(texts, spans, strict=True)
+    ]
+    literal = [
+        text is not None and text.lower() == part.lower()
+        for text, (_, part) in zip(found, texts, strict=True)
+    ]
     assert literal == any_case
     assert sum(text is None for text in found) == 4
 

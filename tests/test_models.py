@@ -22,8 +22,12 @@ TINY = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
-PREPROCESS = {"size": 32, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7],
-              "interpolation": "bicubic"}
+PREPROCESS = {
+    "size": 32,
+    "mean": [0.1, 0.2, 0.3],
+    "std": [0.5, 0.6, 0.7],
+    "interpolation": "bicubic",
+}
 TEXTS = ["a red anchor", "two blue umbrellas on a green ground, overlapping"]
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
 
@@ -60,12 +64,16 @@ def tiny_with(**changes) -> dict:
 
 
 def save_with_metadata(state: dict, path, model_cfg: dict, preprocess: dict = PREPROCESS):
-    save_file(state, path, metadata={"model_cfg": json.dumps(model_cfg),
-                                     "preprocess": json.dumps(preprocess)})
+    save_file(
+        state,
+        path,
+        metadata={"model_cfg": json.dumps(model_cfg), "preprocess": json.dumps(preprocess)},
+    )
     return path
 
 
 # --- the loaded Clip ---
+
 
 def test_random_model_from_a_config(tiny):
     assert (tiny.name, tiny.pretrained, tiny.activation) == ("tiny", "random", "gelu")
@@ -167,6 +175,7 @@ def test_gpu_agrees_with_cpu(config, tiny):
 
 # --- the embedded model and other files that describe themselves ---
 
+
 def test_embedded_model(tiny, tmp_path, monkeypatch):
     state = {k: v.half() for k, v in tiny.model.state_dict().items()}
     file = tmp_path / "scenes-clip.safetensors"
@@ -175,7 +184,10 @@ def test_embedded_model(tiny, tmp_path, monkeypatch):
         monkeypatch.setenv("CLIP_ATTRIBUTION_DATA", str(place))
         clip = load_clip(device="cpu")
         assert (clip.name, clip.pretrained, clip.activation) == (
-            "scenes-clip", "embedded", "quickgelu")
+            "scenes-clip",
+            "embedded",
+            "quickgelu",
+        )
         assert clip.model.ln_final.weight.dtype == torch.float32
     pixel = clip.preprocess(Image.new("RGB", (32, 32)))[:, 0, 0]
     assert torch.allclose(pixel, -torch.tensor([0.1, 0.2, 0.3]) / torch.tensor([0.5, 0.6, 0.7]))
@@ -198,8 +210,9 @@ def test_default_place_of_the_embedded_model(monkeypatch):
 
 def test_hub_config_with_preprocessing(tiny, weights, tmp_path):
     config = tmp_path / "open_clip_config.json"
-    config.write_text(json.dumps({"model_cfg": tiny_with(quick_gelu=True),
-                                  "preprocess_cfg": PREPROCESS}))
+    config.write_text(
+        json.dumps({"model_cfg": tiny_with(quick_gelu=True), "preprocess_cfg": PREPROCESS})
+    )
     explicit = load_clip("mine", weights, model_config=config, device="cpu")
     beside = load_clip(pretrained=weights, device="cpu")  # found beside the weights
     assert explicit.activation == beside.activation == "quickgelu"
@@ -209,6 +222,7 @@ def test_hub_config_with_preprocessing(tiny, weights, tmp_path):
 
 
 # --- local checkpoints ---
+
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt", "bin"])
 @pytest.mark.parametrize("wrap", ["plain", "state_dict", "module"])
@@ -239,8 +253,11 @@ def test_checkpoint_that_does_not_fit_names_the_first_mismatches(tiny, config, t
     del wide["ln_final.bias"]
     save_file(wide, tmp_path / "wide.safetensors")
     message = refused(pretrained=tmp_path / "wide.safetensors", model_config=config)
-    for part in ("ln_final.weight (33,) for (32,)", "missing: ln_final.bias",
-                 "not in the model: extra"):
+    for part in (
+        "ln_final.weight (33,) for (32,)",
+        "missing: ln_final.bias",
+        "not in the model: extra",
+    ):
         assert part in message
     save_file({"text_model.embeddings.weight": torch.zeros(2)}, tmp_path / "hf.safetensors")
     assert "Transformers" in refused(pretrained=tmp_path / "hf.safetensors", model_config=config)
@@ -298,20 +315,24 @@ def test_file_arguments_that_make_no_sense(weights, tmp_path):
 
 # --- the activation ---
 
+
 def config_of(name: str) -> dict:
     return open_clip.get_model_config(name)
 
 
-@pytest.mark.parametrize("name, tag, expected", [
-    ("ViT-B-32", "openai", True),
-    ("ViT-B-32-quickgelu", "openai", True),
-    ("RN50", "openai", True),
-    ("ViT-L-14", "OpenAI", True),  # open_clip ignores case
-    ("ViT-B-32", "laion400m_e32", True),
-    ("ViT-B-32", "laion2b_s34b_b79k", False),
-    ("ViT-B-16-SigLIP", "webli", False),
-    ("roberta-ViT-B-32", "laion2b_s12b_b32k", True),  # its config says so, its tag is silent
-])
+@pytest.mark.parametrize(
+    "name, tag, expected",
+    [
+        ("ViT-B-32", "openai", True),
+        ("ViT-B-32-quickgelu", "openai", True),
+        ("RN50", "openai", True),
+        ("ViT-L-14", "OpenAI", True),  # open_clip ignores case
+        ("ViT-B-32", "laion400m_e32", True),
+        ("ViT-B-32", "laion2b_s34b_b79k", False),
+        ("ViT-B-16-SigLIP", "webli", False),
+        ("roberta-ViT-B-32", "laion2b_s12b_b32k", True),  # its config says so, its tag is silent
+    ],
+)
 def test_a_tag_gets_its_activation(name, tag, expected):
     assert quick_gelu(name, config_of(name), tag=tag) is expected
 
@@ -344,11 +365,11 @@ def test_activation_of_a_local_file(tiny, config, tmp_path):
     assert load_clip("tiny", quick, model_config=config, device="cpu").activation == "quickgelu"
     assert load_clip(pretrained=plain, device="cpu").activation == "gelu"
     assert "activation mismatch" in refused("tiny-quickgelu", plain, model_config=config)
-    assert "activation mismatch" in refused(
-        "tiny", quick, model_config=tiny_with(quick_gelu=False))
+    assert "activation mismatch" in refused("tiny", quick, model_config=tiny_with(quick_gelu=False))
 
 
 # --- names and tags ---
+
 
 def test_unknown_names_list_the_nearest():
     assert "ViT-B-32" in refused("VitB32")
@@ -377,6 +398,7 @@ def test_preprocessing_that_a_models_tags_share():
 
 
 # --- no network ---
+
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
@@ -417,12 +439,25 @@ def test_hub_tokenizer_and_hub_text_tower_without_network(offline):
 def test_transformers_text_tower_from_a_local_folder(tmp_path):
     transformers = pytest.importorskip("transformers")
     tower = transformers.XLMRobertaConfig(
-        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=40)
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=40,
+    )
     tower.save_pretrained(tmp_path)
-    text_cfg = {"hf_model_name": str(tmp_path), "hf_tokenizer_name": str(tmp_path),
-                "hf_proj_type": "mlp", "hf_pooler_type": "mean_pooler", "context_length": 20}
+    text_cfg = {
+        "hf_model_name": str(tmp_path),
+        "hf_tokenizer_name": str(tmp_path),
+        "hf_proj_type": "mlp",
+        "hf_pooler_type": "mean_pooler",
+        "context_length": 20,
+    }
     ids = torch.tensor([[0, 5, 6, 2] + [1] * 16])
-    clip = load_clip(model_config=tiny_with(text_cfg=text_cfg), device="cpu",
-                     tokenizer=lambda texts: ids.expand(len(texts), -1))
+    clip = load_clip(
+        model_config=tiny_with(text_cfg=text_cfg),
+        device="cpu",
+        tokenizer=lambda texts: ids.expand(len(texts), -1),
+    )
     assert clip.encode_texts(TEXTS).shape == (2, 24) and clip.context_length == 20

@@ -131,8 +131,11 @@ def test_part_of_speech_tells_false_nouns_from_true_ones(results):
 @pytest.mark.slow
 def test_benchmarks_find_false_objects_and_keep_the_promised_false_alarms(results):
     found = results("05_misalignment_benchmarks")["results"]
-    rows = {(row["benchmark"], row["measure"], row["scorer"]): row
-            for row in found["results"] if row["group"] == "all"}  # fmt: skip
+    rows = {
+        (row["benchmark"], row["measure"], row["scorer"]): row
+        for row in found["results"]
+        if row["group"] == "all"
+    }
     for name in ("FOIL", "nocaps-FOIL"):
         floors = [rows[name, "LA", floor] for floor in ("random word", "most frequent word")]
         assert rows[name, "LA", "attribution"]["low"] > max(floor["high"] for floor in floors)
@@ -145,8 +148,10 @@ def test_benchmarks_find_false_objects_and_keep_the_promised_false_alarms(result
 @pytest.mark.slow
 def test_grounding_finds_boxes_more_often_than_maps_that_know_no_picture(results):
     found = results("09_grounding_metrics")["results"]
-    low = {(row["method"], row["metric"], row["baseline"]): row["low"]
-           for row in found["against_baselines"]}  # fmt: skip
+    low = {
+        (row["method"], row["metric"], row["baseline"]): row["low"]
+        for row in found["against_baselines"]
+    }
     assert low["gae_image", "pg_hit", "centre point"] > 0
     assert all(low["gae_image", metric, "uniform map"] > 0 for metric in ("pg_hit", "io_ratio"))
     stated = [row["value"] for row in found["uncertainty"] if row["measure"] == "uncertain"]
@@ -270,10 +275,15 @@ def test_a_failing_notebook_stops_no_other(folder, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["-p", "sed", "3"], ["-p", "seed", "three"], ["-p", "seed", "1.5"], ["-p", "seed", "True"],
-        ["-p", "scale", "big"], ["--only", "07"], ["--model", "ViT-B-32"],
+        ["-p", "sed", "3"],
+        ["-p", "seed", "three"],
+        ["-p", "seed", "1.5"],
+        ["-p", "seed", "True"],
+        ["-p", "scale", "big"],
+        ["--only", "07"],
+        ["--model", "ViT-B-32"],
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_one_line_before_anything_runs(folder, capsys, arguments):
     write(folder, "01_one", "open('ran', 'w')")
     assert main(arguments) == 2

@@ -79,8 +79,9 @@ def test_true_tags_are_those_of_the_world():
     pairs = scene_pairs(6, 2)
     rows = [
         {"pair_id": row.pair_id, "word": word.text, "start": word.start}
-        for row in pairs.itertuples() for word in split_words(row.caption)
-    ]  # fmt: skip
+        for row in pairs.itertuples()
+        for word in split_words(row.caption)
+    ]
     words = pd.DataFrame(rows)
     words["pos"] = true_tags(words, pairs)
     assert words.loc[words["word"] == ".", "pos"].eq("PUNCT").all()

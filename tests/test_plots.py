@@ -150,9 +150,12 @@ def test_heat_map_panel_says_why_there_is_none():
 
 @pytest.mark.parametrize(
     "caption",
-    ["one", "a small red star to the left of three overlapping umbrellas on the brick wall, today.",
-     "the Donaudampfschifffahrtsgesellschaft and incomprehensibilities"],
-)  # fmt: skip
+    [
+        "one",
+        "a small red star to the left of three overlapping umbrellas on the brick wall, today.",
+        "the Donaudampfschifffahrtsgesellschaft and incomprehensibilities",
+    ],
+)
 def test_explanation_figure_is_tidy(clip, caption):
     found = explain(clip, "scene:0:0", caption)
     figure = plots.explanation_figure(found)

@@ -30,8 +30,9 @@ def pick(results, measure, scorer="attribution", group="all"):
 
 def frame(rows: dict, **columns) -> pd.DataFrame:
     """Pairs frame from {pair_id: (caption, cosine)}, with error None and further columns."""
-    pairs = pd.DataFrame([(i, *values) for i, values in rows.items()],
-                         columns=["pair_id", "caption", "cosine"])  # fmt: skip
+    pairs = pd.DataFrame(
+        [(i, *values) for i, values in rows.items()], columns=["pair_id", "caption", "cosine"]
+    )
     return pairs.assign(error=pd.Series([None] * len(pairs), dtype=object), **columns)
 
 
@@ -225,8 +226,10 @@ def test_seetrue_asks_the_judge_what_the_protocol_says():
     premises = ["blue shirt", "cats", "a cat"]
     assert asked[0] == (premises, ["blue shirt red", "", "a, mat"])
     assert asked[1] == (premises, [row[0] for row in SEETRUE.values()])
-    assert all(text in row[0].split() and text.isalpha()
-               for text, row in zip(asked[2][1], SEETRUE.values(), strict=True))  # fmt: skip
+    assert all(
+        text in row[0].split() and text.isalpha()
+        for text, row in zip(asked[2][1], SEETRUE.values(), strict=True)
+    )
     found = pick(results, "NLI")
     assert found["value"] == pytest.approx((14 + 0 + 6) / 300) and found["n"] == 3
     assert found["n_errors"] == 1
@@ -254,9 +257,13 @@ def rich_case(n=80, seed=0, rule="rich_hf"):
     rng = np.random.default_rng(seed)
     texts = ["a cat!, two:dogs on grass", "red hat. a man; a dog", "one bird"]
     captions = {str(i): texts[i % 3] for i in range(n)}
-    words = words_of({
-        i: (text, rng.normal(0, 1e-5, len(split_words(text, rule)))) for i, text in captions.items()
-    }, rule)  # fmt: skip
+    words = words_of(
+        {
+            i: (text, rng.normal(0, 1e-5, len(split_words(text, rule))))
+            for i, text in captions.items()
+        },
+        rule,
+    )
     pairs = frame({i: (text, rng.uniform(0.1, 0.4)) for i, text in captions.items()}, group="")
     pairs["tokens"] = [tokens_of(text) for text in captions.values()]
     pairs["labels"] = [list(rng.random(len(t)) < 0.7) for t in pairs["tokens"]]

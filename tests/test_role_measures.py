@@ -92,13 +92,21 @@ def means_of(objects, relations, method="attention"):
 
 def test_neighbouring_relation_words_are_one_concept():
     caption = "a dog to the left of a cat"
-    words = [word("a", 0, None), word("dog", 2, "object"), word("to", 6, "relation"),
-             word("the", 9, "relation"), word("left", 13, "relation"), word("of", 18, "relation"),
-             word("a", 21, None), word("cat", 23, "object")]  # fmt: skip
+    words = [
+        word("a", 0, None),
+        word("dog", 2, "object"),
+        word("to", 6, "relation"),
+        word("the", 9, "relation"),
+        word("left", 13, "relation"),
+        word("of", 18, "relation"),
+        word("a", 21, None),
+        word("cat", 23, "object"),
+    ]
     assert world_concepts(caption, words) == [
-        Concept("object", "dog", 2, 5), Concept("relation", "to the left of", 6, 20),
+        Concept("object", "dog", 2, 5),
+        Concept("relation", "to the left of", 6, 20),
         Concept("object", "cat", 23, 26),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_token_has_the_role_of_the_concept_in_which_it_starts():
@@ -113,8 +121,12 @@ def test_captions_of_the_world_come_with_foil_and_concepts_that_cover_its_words(
     assert len(pairs) == 20 and not pairs["foil"].isna().any()
     for row in pairs.itertuples():
         assert row.caption != row.foil and len(row.caption.split()) >= 5
-        covered = {w["start"] for w in row.words for c in row.concepts
-                   if c.start <= w["start"] < c.end and c.role == w["role"]}  # fmt: skip
+        covered = {
+            w["start"]
+            for w in row.words
+            for c in row.concepts
+            if c.start <= w["start"] < c.end and c.role == w["role"]
+        }
         assert covered == {w["start"] for w in row.words if w["role"]}
         assert all(row.caption[c.start : c.end] == c.text for c in row.concepts)
 
@@ -139,23 +151,33 @@ def test_a_table_of_ones_own_is_parsed_and_a_bad_row_touches_no_other(clip, tmp_
 
 
 def test_unusable_arguments_are_one_line():
-    for call in (lambda: load_captions("coco"), lambda: load_captions("pairs"),
-                 lambda: chosen("nonsense"), lambda: chosen(" ")):  # fmt: skip
+    for call in (
+        lambda: load_captions("coco"),
+        lambda: load_captions("pairs"),
+        lambda: chosen("nonsense"),
+        lambda: chosen(" "),
+    ):
         with pytest.raises(UserError) as caught:
             call()
         assert "\n" not in str(caught.value)
 
 
 def test_where_no_caption_can_be_attributed_the_reason_is_said(clip):
-    pairs = pd.DataFrame({"pair_id": [0], "image": ["none.png"], "caption": ["a dog"],
-                          "concepts": [[]]})  # fmt: skip
+    pairs = pd.DataFrame(
+        {"pair_id": [0], "image": ["none.png"], "caption": ["a dog"], "concepts": [[]]}
+    )
     with pytest.raises(UserError, match="not one of 1 captions has a value by attention: "):
         attribute_roles(clip, pairs, ["attention"])
 
 
 def test_all_means_five_methods_and_quick_leaves_out_the_slow():
-    assert chosen("all") == ["attention", "gradcam", "perturbation", "gradient",
-                             "integrated_gradients"]  # fmt: skip
+    assert chosen("all") == [
+        "attention",
+        "gradcam",
+        "perturbation",
+        "gradient",
+        "integrated_gradients",
+    ]
     assert chosen("gae clip4dm gae") == ["gae", "clip4dm"]
     assert quick(chosen("all")) == ["attention", "gradcam", "gradient"]
     assert quick(["perturbation"]) == ["perturbation"]
@@ -165,9 +187,15 @@ def test_all_means_five_methods_and_quick_leaves_out_the_slow():
 
 
 def test_means_of_a_caption_by_hand():
-    tokens = tokens_of((1, "object", 4.0), (1, "object", 2.0), (1, "relation", -1.0),
-                       (1, "attribute", 1.0), (1, "attribute", 3.0), (1, "", 0.5),
-                       (1, "relation", np.nan))  # fmt: skip
+    tokens = tokens_of(
+        (1, "object", 4.0),
+        (1, "object", 2.0),
+        (1, "relation", -1.0),
+        (1, "attribute", 1.0),
+        (1, "attribute", 3.0),
+        (1, "", 0.5),
+        (1, "relation", np.nan),
+    )
     (row,) = caption_means(tokens).to_dict("records")
     assert (row["object"], row["relation"], row["attribute"]) == (3, -1, 2)
     assert row["composition"] == 1 and row["other"] == 0.5 and row["total"] == 11.5
@@ -204,14 +232,18 @@ def test_a_deficiency_is_claimed_only_where_the_interval_lies_above_zero():
     frame = pd.concat([clear, none.assign(method="gradcam"), less.assign(method="gradient")])
     gaps = gap_table(frame)
     assert dict(zip(gaps["method"], gaps["deficient"], strict=True)) == {
-        "attention": True, "gradcam": False, "gradient": False,
-    }  # fmt: skip
+        "attention": True,
+        "gradcam": False,
+        "gradient": False,
+    }
     said = finding_roles(gaps)
     assert "Relation words: less than objects by attention; more by gradient; no clear" in said
     lines = finding_deficiency(role_table(frame), gaps).split("\n")
     assert [line.split(": ")[-1] for line in lines] == [
-        "the deficiency holds.", "no difference can be told.", "the reverse holds.",
-    ]  # fmt: skip
+        "the deficiency holds.",
+        "no difference can be told.",
+        "the reverse holds.",
+    ]
 
 
 def test_an_effect_without_spread_is_missing():
@@ -222,8 +254,12 @@ def test_an_effect_without_spread_is_missing():
 
 
 def test_agreement_counts_words_by_hand():
-    words = [word("red", 2, "attribute"), word("dog", 6, "object"), word("on", 10, "relation"),
-             word("a", 13, None)]  # fmt: skip
+    words = [
+        word("red", 2, "attribute"),
+        word("dog", 6, "object"),
+        word("on", 10, "relation"),
+        word("a", 13, None),
+    ]
     pairs = pd.DataFrame({"words": [words]})
     found = [[Concept("object", "red dog", 2, 9), Concept("relation", "a", 13, 14)]]
     table = role_agreement(pairs, found).set_index(["role", "measure"])["value"]
@@ -255,8 +291,14 @@ def test_the_ratio_needs_a_positive_share_of_objects_and_a_foil():
 
 def test_the_curve_is_the_accuracy_up_to_each_ratio():
     rng = np.random.default_rng(1)
-    data = pd.DataFrame({"method": "attention", "pair_id": range(140),
-                         "ratio": rng.random(140), "correct": rng.random(140) < 0.4})  # fmt: skip
+    data = pd.DataFrame(
+        {
+            "method": "attention",
+            "pair_id": range(140),
+            "ratio": rng.random(140),
+            "correct": rng.random(140) < 0.4,
+        }
+    )
     curve = ratio_curve(data)
     assert curve["n"].min() == 100 and curve["n"].max() == 140
     for row in curve.itertuples():
@@ -340,8 +382,10 @@ def test_the_gap_of_integrated_gradients_is_said_beside_what_they_sum_to(clip):
     pairs = load_captions("scenes", n=4, seed=3)
     tokens, noted = attribute_roles(clip, pairs, ["integrated_gradients", "attention"])
     known = noted["integrated_gradients"].set_index("pair_id")
-    sums = {pair: sum(own["attribution"]) for pair, own in
-            tokens[tokens["method"] == "integrated_gradients"].groupby("pair_id")}  # fmt: skip
+    sums = {
+        pair: sum(own["attribution"])
+        for pair, own in tokens[tokens["method"] == "integrated_gradients"].groupby("pair_id")
+    }
     aims = [abs(sums[pair] - known["completeness_gap"][pair]) for pair in sums]
     gaps = [abs(gap) for gap in known["completeness_gap"]]
     said = completeness(tokens, noted)

@@ -25,13 +25,17 @@ def texts(caption, role, **options):
         ("A cat in front of a brick wall", ["cat", "brick wall"], [], ["in front of"]),
         ("the dog is chased by a cat", ["dog", "cat"], [], ["chased by"]),
         ("A woman is riding a horse", ["woman", "horse"], [], ["riding"]),
-        ("A woman rides a horse and holds a flag", ["woman", "horse", "flag"], [],
-         ["rides", "holds"]),
+        (
+            "A woman rides a horse and holds a flag",
+            ["woman", "horse", "flag"],
+            [],
+            ["rides", "holds"],
+        ),
         ("a cup of coffee", ["cup", "coffee"], [], ["of"]),
         ("There is a star above a small moon", ["star", "moon"], ["small"], ["above"]),
         ("a dog", ["dog"], [], []),
     ],
-)  # fmt: skip
+)
 def test_objects_attributes_and_relations(caption, objects, attributes, relations):
     assert texts(caption, "object") == objects
     assert texts(caption, "attribute") == attributes
@@ -67,11 +71,13 @@ def test_attributes_and_relations_name_their_objects():
         ("A cat on top of it next to a dog", [("next to", "cat", "dog")]),
         ("A cup of tea in front of him and a red book", [("of", "cup", "tea")]),
         ("The dog and the cat are next to each other on a bed", [("on", "dog", "bed")]),
-        ("A cat on top of a red car near a house", [("on top of", "cat", "car"),
-                                                    ("near", "cat", "house")]),
+        (
+            "A cat on top of a red car near a house",
+            [("on top of", "cat", "car"), ("near", "cat", "house")],
+        ),
         ("a dog in the middle of it, and a cat", []),
     ],
-)  # fmt: skip
+)
 def test_what_is_behind_a_long_preposition_is_its_own_object(caption, expected):
     (found,) = parse_captions([caption])
     relations = [c for c in found if c.role == "relation"]
@@ -89,7 +95,7 @@ def test_what_is_behind_a_long_preposition_is_its_own_object(caption, expected):
         ("a dog on a mat and a cat", "on", {"dog"}, {"mat"}),
         ("A cup is in front of a fork and a knife.", "in front of", {"cup"}, {"fork", "knife"}),
     ],
-)  # fmt: skip
+)
 def test_coordinated_objects_share_a_relation_on_whose_side_they_stand(
     caption, relation, subjects, objects
 ):
@@ -101,8 +107,12 @@ def test_coordinated_objects_share_a_relation_on_whose_side_they_stand(
 def test_no_two_concepts_share_a_character():
     captions = scene_pairs(60, 5, None)["caption"].tolist() + [
         "Two men on top of a big old truck full of green and yellow bananas next to a road, near "
-        "the edge of a field with cows that are eating grass", "", "   ", "🦜 🦜", "and and and",
-    ]  # fmt: skip
+        "the edge of a field with cows that are eating grass",
+        "",
+        "   ",
+        "🦜 🦜",
+        "and and and",
+    ]
     for caption, found in zip(captions, parse_captions(captions, numerals=True), strict=True):
         ends = [i for c in found for i in range(c.start, c.end)]
         assert len(ends) == len(set(ends)), caption

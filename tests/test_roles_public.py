@@ -16,8 +16,10 @@ from clip_attribution.text.roles import ROLES, parse_captions
 
 ROOT = os.environ.get("CLIP_BENCHMARKS")
 pytestmark = pytest.mark.skipif(not ROOT, reason="CLIP_BENCHMARKS names no folder")
-PRONOUNS = set("it that this these those him her them they he she who something someone himself "
-               "which what we you i another others everything anything".split())  # fmt: skip
+PRONOUNS = set(
+    "it that this these those him her them they he she who something someone himself "
+    "which what we you i another others everything anything".split()
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,11 @@ def both():
 def of_public(graph) -> dict:
     """Their objects, attributes and relations in lower case; a relation of several pairs once."""
     parts = [part for entity in graph["entities"] for part in entity["modifiers"]]
-    found = {"object": [one["head"] for one in graph["entities"]],
-             "attribute": [part["span"] for part in parts if part["dep"] == "amod"],
-             "relation": {one["relation"] for one in graph["relations"]}}  # fmt: skip
+    found = {
+        "object": [one["head"] for one in graph["entities"]],
+        "attribute": [part["span"] for part in parts if part["dep"] == "amod"],
+        "relation": {one["relation"] for one in graph["relations"]},
+    }
     return {role: [text.lower() for text in texts] for role, texts in found.items()}
 
 

@@ -185,8 +185,18 @@ def test_pairs_frame():
     assert scene_pairs(5, foils=None)["foil_word"].isna().all()
 
 
-@pytest.mark.parametrize("ref", ["scene:1", "scene:a:b", "scene:1:2:65", "scene:-1:2", "scen:1:2",
-                                 "scene:1:2:64:other", "scene:1:2:64:novel:x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "scene:1",
+        "scene:a:b",
+        "scene:1:2:65",
+        "scene:-1:2",
+        "scen:1:2",
+        "scene:1:2:64:other",
+        "scene:1:2:64:novel:x",
+    ],
+)
 def test_a_wrong_reference_is_named(ref):
     with pytest.raises(ValueError, match="names no scene"):
         scene_of(ref)

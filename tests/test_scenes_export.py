@@ -52,9 +52,15 @@ SINGULAR = {plural(noun): noun for noun in NOUNS} | {noun: noun for noun in NOUN
 def kind_of(word):
     """The kind of fact that a word of this world states; the vocabularies do not overlap."""
     vocabularies = {
-        "noun": SINGULAR, "colour": COLOURS, "size": SIZES, "count": COUNTS, "state": STATES,
-        "position": POSITIONS, "ground": GROUNDS, "name": [name.lower() for name in NAMES],
-    }  # fmt: skip
+        "noun": SINGULAR,
+        "colour": COLOURS,
+        "size": SIZES,
+        "count": COUNTS,
+        "state": STATES,
+        "position": POSITIONS,
+        "ground": GROUNDS,
+        "name": [name.lower() for name in NAMES],
+    }
     (kind,) = [name for name, words in vocabularies.items() if word.lower() in words]
     return kind
 
@@ -109,8 +115,10 @@ def test_foil_has_coco_s_shape_and_one_false_word_a_pair(exported):
 
 
 def test_the_foils_are_those_of_the_loader_of_scenes(exported):
-    captions = [a["caption"].strip()
-                for a in read(exported / "foil" / "foilv1.0_test_2017.json")["annotations"]]
+    captions = [
+        a["caption"].strip()
+        for a in read(exported / "foil" / "foilv1.0_test_2017.json")["annotations"]
+    ]
     assert captions == scene_pairs(N, SEED, ONE_WORD)["caption"].tolist()
 
 
@@ -163,11 +171,15 @@ def test_nocaps_has_its_fields_shares_and_some_foils_of_several_words(exported):
         assert len(set(r["references"])) == 9 and r["baseline"].strip() not in r["references"]
         assert target != word and r["foil"] != r["baseline"]
         found = re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", r["foil"])
-        assert r["baseline"] in [r["foil"][: m.start()] + target + r["foil"][m.end() :]
-                                 for m in found]  # fmt: skip
+        assert r["baseline"] in [
+            r["foil"][: m.start()] + target + r["foil"][m.end() :] for m in found
+        ]
         several += " " in word
-    assert several == sum(r["replacement"][0] in ("above", "below") for r in records
-                          if r["replacement"][1] not in ("above", "below"))
+    assert several == sum(
+        r["replacement"][0] in ("above", "below")
+        for r in records
+        if r["replacement"][1] not in ("above", "below")
+    )
     assert 0.02 < several / N < 0.12
     counts = Counter(r["domain"] for r in records)
     for domain, share in {"in-domain": 245, "near-domain": 1494, "out-domain": 761}.items():
@@ -187,9 +199,18 @@ def test_domains_differ_in_whether_the_model_has_seen_the_combinations(exported)
 
 def test_hat_marks_exactly_the_false_words_of_a_third_of_its_captions(exported):
     records = read(exported / "hat" / "hat-trainval.json")
-    fields = {"sample_id", "caption", "grounding", "contains_hallucination", "image_path",
-              "session_id", "references", "is_gold", "is_positive",
-              "is_machine_generated"}  # fmt: skip
+    fields = {
+        "sample_id",
+        "caption",
+        "grounding",
+        "contains_hallucination",
+        "image_path",
+        "session_id",
+        "references",
+        "is_gold",
+        "is_positive",
+        "is_machine_generated",
+    }
     assert len(records) == N and all(set(r) == fields for r in records)
     assert abs(sum(r["contains_hallucination"] for r in records) - 135 / 400 * N) < 1
     true = scene_pairs(N, SEED, TYPES).query("not is_foil")["caption"]
@@ -197,8 +218,11 @@ def test_hat_marks_exactly_the_false_words_of_a_third_of_its_captions(exported):
         words, flags = zip(*r["grounding"], strict=True)
         assert list(words) == r["caption"].split()
         assert any(flags) == r["contains_hallucination"]
-        changed = [place for place in differing(twin, r["caption"])
-                   if words[place] not in ("a", "an", "A", "An")]
+        changed = [
+            place
+            for place in differing(twin, r["caption"])
+            if words[place] not in ("a", "an", "A", "An")
+        ]
         assert [place for place, flag in enumerate(flags) if flag] == changed
         assert len(set(r["references"])) == 5
         assert (r["is_gold"], r["is_positive"], r["is_machine_generated"]) == (False, True, True)
@@ -214,10 +238,20 @@ def seetrue_rows(folder):
 def test_seetrue_has_its_columns_sources_and_pictures(exported):
     rows = seetrue_rows(exported / "seetrue")
     assert list(rows[0]) == [
-        "", "image_caption", "image_name", "dataset_source", "id_in_source_dataset", "image_url",
-        "human_feedback", "feedback", "feedback_clean", "caption_misalignment",
-        "visual_misalignment", "bbox_GroundingDino", "bbox_PaLI",
-    ]  # fmt: skip
+        "",
+        "image_caption",
+        "image_name",
+        "dataset_source",
+        "id_in_source_dataset",
+        "image_url",
+        "human_feedback",
+        "feedback",
+        "feedback_clean",
+        "caption_misalignment",
+        "visual_misalignment",
+        "bbox_GroundingDino",
+        "bbox_PaLI",
+    ]
     assert [row[""] for row in rows] == [str(number) for number in range(N)]
     counts = Counter(row["dataset_source"] for row in rows)
     shares = {"cococon": 713, "pickapicon": 635, "drawbench": 404, "coco_t2i": 256}
@@ -270,8 +304,9 @@ def test_a_false_noun_is_boxed_where_the_true_thing_stands(tmp_path):
         index = int(row["image_url"].split(":")[2])
         boxes = known[known["image"] == f"scene:{SEED}:{index}"]["boxes"]
         dino = ast.literal_eval(row["bbox_GroundingDino"])
-        corners = [[x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-                   for x, y, w, h in dino["boxes_in_pixels"]]  # fmt: skip
+        corners = [
+            [x - w / 2, y - h / 2, x + w / 2, y + h / 2] for x, y, w, h in dino["boxes_in_pixels"]
+        ]
         assert any(corners == boxes_ for boxes_ in boxes)
 
 
@@ -319,16 +354,23 @@ def test_rich_hf_scores_fall_with_the_number_of_false_words(rich):
 
 def test_rich_hf_has_eight_features_and_maps_of_512_pixels(rich):
     features = {
-        "filename", "aesthetics_score", "artifact_score", "misalignment_score", "overall_score",
-        "artifact_map", "misalignment_map", "prompt_misalignment_label",
-    }  # fmt: skip
+        "filename",
+        "aesthetics_score",
+        "artifact_score",
+        "misalignment_score",
+        "overall_score",
+        "artifact_map",
+        "misalignment_map",
+        "prompt_misalignment_label",
+    }
     for r in rich:
         assert set(r) - {"uid", "prompt", "jpg", "side"} == features
         assert all(0 <= r[name] <= 1 for name in features if name.endswith("score"))
     for r in rich[:40]:
-        with Image.open(io.BytesIO(r["misalignment_map"])) as heat, Image.open(
-            io.BytesIO(r["artifact_map"])
-        ) as artifacts:
+        with (
+            Image.open(io.BytesIO(r["misalignment_map"])) as heat,
+            Image.open(io.BytesIO(r["artifact_map"])) as artifacts,
+        ):
             assert heat.size == artifacts.size == (512, 512) and heat.mode == artifacts.mode == "L"
             assert np.asarray(heat).any() == (b"0" in r["prompt_misalignment_label"].split())
             assert not np.asarray(artifacts).any()
@@ -340,8 +382,11 @@ def test_every_prompt_of_rich_hf_is_false_in_the_labelled_words_only(rich):
     true = scene_pairs(N + 2 * few, SEED, TYPES).query("not is_foil")["caption"][:N]
     for r, twin in zip(rich, true, strict=True):
         labels = r["prompt_misalignment_label"].decode().split()
-        changed = [place for place in differing(twin, r["prompt"])
-                   if twin.split()[place].lower() not in ("a", "an")]
+        changed = [
+            place
+            for place in differing(twin, r["prompt"])
+            if twin.split()[place].lower() not in ("a", "an")
+        ]
         assert changed == [place for place, label in enumerate(labels) if label == "0"]
 
 
@@ -399,11 +444,15 @@ def test_an_unknown_benchmark_lists_all_names(tmp_path):
 
 @pytest.mark.parametrize(
     "options, reason",
-    [({"n": 0}, "n must be at least 1"), ({"seed": -1}, "seed must be at least 0"),
-     ({"size": 100}, "multiple of 64"), ({"size": 8192}, "up to 4096"),
-     ({"foils": ["verb"]}, "unknown foil type 'verb': choose from noun"),
-     ({"foils": []}, "no foil type given")],
-)  # fmt: skip
+    [
+        ({"n": 0}, "n must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"size": 100}, "multiple of 64"),
+        ({"size": 8192}, "up to 4096"),
+        ({"foils": ["verb"]}, "unknown foil type 'verb': choose from noun"),
+        ({"foils": []}, "no foil type given"),
+    ],
+)
 def test_bad_numbers_and_foil_types_are_refused(options, reason, tmp_path):
     with pytest.raises(UserError, match=reason):
         export("foil", tmp_path / "out", **options)
@@ -476,8 +525,12 @@ def test_the_command_writes_once_and_says_so(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "4/4" in error and f"{tmp_path / 'out'}: foil, 4 records" in error
     assert read(tmp_path / "out" / RECEIPT) == {
-        "benchmark": "foil", "n": 4, "seed": 2, "size": 128, "foils": ["noun", "colour"],
-    }  # fmt: skip
+        "benchmark": "foil",
+        "n": 4,
+        "seed": 2,
+        "size": 128,
+        "foils": ["noun", "colour"],
+    }
     assert len(pictures_of(tmp_path / "out")) == 4
     assert run_command("foil", tmp_path / "out", *options) == 0
     assert "nothing to do" in capsys.readouterr().err

@@ -178,8 +178,10 @@ CAPTIONS = {
 def bad_rows(folder):
     """Rows with something wrong, each with whether it should be computed."""
     Image.new("RGB", (9, 9)).save(folder.parent / "out.png")
-    pictures = [({"image": name, "caption": "a red boat"}, ok)
-                for name, ok in add_bad_pictures(folder).items()]  # fmt: skip
+    pictures = [
+        ({"image": name, "caption": "a red boat"}, ok)
+        for name, ok in add_bad_pictures(folder).items()
+    ]
     captions = [({"image": "whole.jpg", "caption": text}, ok) for text, ok in CAPTIONS.items()]
     rows = [(row | {"pair_id": f"bad{n}"}, ok) for n, (row, ok) in enumerate(pictures + captions)]
     return rows

@@ -26,11 +26,18 @@ from clip_attribution.text.words import split_words
 def words_of(captions: dict, rule="clip4dm") -> pd.DataFrame:
     """A words frame from {pair_id: (caption, attributions)}."""
     rows = [
-        {"pair_id": i, "word_index": k, "word": w.text, "start": w.start, "end": w.end,
-         "attribution": value, "seen": value == value}
+        {
+            "pair_id": i,
+            "word_index": k,
+            "word": w.text,
+            "start": w.start,
+            "end": w.end,
+            "attribution": value,
+            "seen": value == value,
+        }
         for i, (text, values) in captions.items()
         for k, (w, value) in enumerate(zip(split_words(text, rule), values, strict=True))
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -51,28 +58,49 @@ def test_on_the_ground_truths_own_tokens_a_token_has_its_words_own_value():
     tokens = tokens_of(text)
     values = np.arange(len(tokens)) - 2.0
     words = words_of({"x": (text, values)}, "rich_hf")
-    pairs = pd.DataFrame({"pair_id": ["x"], "caption": [text], "tokens": [tokens],
-                          "labels": [[True, False, True, False, True]]})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ["x"],
+            "caption": [text],
+            "tokens": [tokens],
+            "labels": [[True, False, True, False, True]],
+        }
+    )
     table = token_table(words, pairs)
     assert table["token"].tolist() == ["a", "cat", "the", "dog", "sits"]
     assert table["attribution"].tolist() == values.tolist()
     assert token_counts(table, -0.5).loc["x"].to_dict() == {
-        "tp": 1, "fp": 1, "fn": 1, "wrong": 2, "size": 5}  # fmt: skip
+        "tp": 1,
+        "fp": 1,
+        "fn": 1,
+        "wrong": 2,
+        "size": 5,
+    }
 
 
 def test_the_same_word_elsewhere_is_no_hit():
     words = words_of({"x": ("a cat and a cat", [0, 0, 0, 0, -1.0])})
-    pairs = pd.DataFrame({"pair_id": ["x"], "caption": ["a cat and a cat"],
-                          "tokens": [["a", "cat", "and", "a", "cat"]],
-                          "labels": [[1, 0, 1, 1, 1]]})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ["x"],
+            "caption": ["a cat and a cat"],
+            "tokens": [["a", "cat", "and", "a", "cat"]],
+            "labels": [[1, 0, 1, 1, 1]],
+        }
+    )
     counts = token_counts(token_table(words, pairs)).loc["x"]
     assert counts[["tp", "fp", "fn"]].tolist() == [0, 1, 1]
 
 
 def test_the_longer_of_tokens_and_labels_is_cut_and_an_absent_caption_finds_nothing():
-    pairs = pd.DataFrame({"pair_id": ["x", "y", "z"], "caption": ["a b c", "a b", "a"],
-                          "tokens": [["a", "b", "c"], ["a", "b"], ["a"]],
-                          "labels": [[False], [True, False, False], []]})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ["x", "y", "z"],
+            "caption": ["a b c", "a b", "a"],
+            "tokens": [["a", "b", "c"], ["a", "b"], ["a"]],
+            "labels": [[False], [True, False, False], []],
+        }
+    )
     words = words_of({"x": ("a b c", [-1, -1, -1])})
     counts = token_counts(token_table(words, pairs))
     assert counts.loc["x"].to_dict() == {"tp": 1, "fp": 0, "fn": 0, "wrong": 1, "size": 1}
@@ -84,16 +112,25 @@ def test_tokens_are_found_in_order_and_misfits_are_told():
     assert spans_of("a cat a", ["a", "cat", "a"]) == [(0, 1), (2, 5), (6, 7)]
     assert spans_of("a cat", ["a", "dog", "cat"]) == [(0, 1)]
     assert fits("a cat", ["a", "cat"], [True, True]) and fits("a", np.array(["a"]), (1,))
-    for cells in (("a cat", ["dog"], [True]), ("a", None, [True]), ("a", ["a"], np.nan),
-                  (None, ["a"], [True])):  # fmt: skip
+    for cells in (
+        ("a cat", ["dog"], [True]),
+        ("a", None, [True]),
+        ("a", ["a"], np.nan),
+        (None, ["a"], [True]),
+    ):
         assert not fits(*cells)
 
 
 def test_micro_scores_are_scikit_learns():
     rng = np.random.default_rng(0)
     truth, found = rng.random(900) < 0.3, rng.random(900) < 0.4
-    table = pd.DataFrame({"pair_id": np.repeat(np.arange(90), 10), "misaligned": truth,
-                          "attribution": np.where(found, -1.0, 1.0)})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "pair_id": np.repeat(np.arange(90), 10),
+            "misaligned": truth,
+            "attribution": np.where(found, -1.0, 1.0),
+        }
+    )
     table.loc[5, "attribution"] = np.nan  # not seen: not found
     expected = precision_recall_fscore_support(
         truth, table["attribution"] < 0, average="binary", pos_label=True
@@ -117,16 +154,25 @@ def test_chance_is_what_blind_picking_gives():
     counts = pd.DataFrame({"tp": [60], "fp": [40], "fn": [wrong.sum() - 60]})
     chance = detection_chance(counts, wrong.sum(), 400)
     hits = np.mean([wrong[rng.permutation(400)[:100]].sum() for _ in range(4000)])
-    expected = {"precision": hits / 100, "recall": hits / wrong.sum(),
-                "F1": 2 * hits / (100 + wrong.sum())}  # fmt: skip
+    expected = {
+        "precision": hits / 100,
+        "recall": hits / wrong.sum(),
+        "F1": 2 * hits / (100 + wrong.sum()),
+    }
     assert chance == pytest.approx(expected, rel=0.01)
 
 
 def test_public_index_words_shift_and_keep_punctuation():
     text = "a cat!, red:blue dog"
     words = words_of({"x": (text, [-1.0, -1, -1, -1, -1])})  # a, cat!, ",", red:blue, dog
-    pairs = pd.DataFrame({"pair_id": ["x"], "caption": [text], "tokens": [tokens_of(text)],
-                          "labels": [[False, False, True, True, False]]})  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ["x"],
+            "caption": [text],
+            "tokens": [tokens_of(text)],
+            "labels": [[False, False, True, True, False]],
+        }
+    )
     # predicted 0_a 1_cat! 2_red:blue 3_dog; truth 0_a 1_cat 4_dog
     assert public_index_counts(words, pairs, -0.5).loc["x"].tolist() == [1, 3, 2]
     assert token_counts(token_table(words, pairs), -0.5).loc["x", "tp"] == 3
@@ -138,5 +184,8 @@ def test_bags_of_words():
     found = bare_words('A "blue" Cat, a (small) dog . !')
     assert found == ["a", "blue", "cat", "a", "small", "dog"]
     assert overlap_counts(["a", "a", "cat"], ["a", "dog", "cat", "cat"]) == {
-        "tp": 2, "fp": 1, "fn": 2}  # fmt: skip
+        "tp": 2,
+        "fp": 1,
+        "fn": 2,
+    }
     assert overlap_counts([], ["a"]) == {"tp": 0, "fp": 0, "fn": 1}

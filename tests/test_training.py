@@ -77,8 +77,9 @@ def test_text_in_chunks_equals_the_models_own():
     model = pretrain.CLIP(**pretrain.MODEL).eval()
     ids = pretrain.Batches(3, 48, 5)[0][1]
     with torch.no_grad():
-        torch.testing.assert_close(pretrain.encode_text(model, ids), model.encode_text(ids),
-                                   atol=1e-5, rtol=1e-4)  # fmt: skip
+        torch.testing.assert_close(
+            pretrain.encode_text(model, ids), model.encode_text(ids), atol=1e-5, rtol=1e-4
+        )
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):

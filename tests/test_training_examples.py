@@ -32,15 +32,18 @@ def kept_of(clip, folder, columns: dict, suffix: str):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("marks", [
-    [False, True, False],
-    [0, 1, 0],
-    [0.0, 1.0, None],
-    [None, True, False],
-    ["false", "true", ""],
-    ["FALSE", " True ", "0"],
-    ["0.0", "1", "False"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [False, True, False],
+        [0, 1, 0],
+        [0.0, 1.0, None],
+        [None, True, False],
+        ["false", "true", ""],
+        ["FALSE", " True ", "0"],
+        ["0.0", "1", "False"],
+    ],
+)
 def test_false_captions_are_left_out_however_a_file_marks_them(clip, tmp_path, marks, suffix):
     found = kept_of(clip, tmp_path, {"is_foil": marks}, suffix)
     assert found == ([CAPTIONS[0], CAPTIONS[2]], ["a false caption"])

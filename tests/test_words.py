@@ -26,12 +26,58 @@ TEMPLATE = "A photo depicts "
 FEW = settings(max_examples=200, deadline=None, derandomize=True)
 
 SNIPPETS = [
-    "a", "A man", " ", "  ", "\t", "\n", "\r\n", "\x00", "\x07", "\x1b[31m", "\xa0", "\u200d",
-    "\ufeff", ".", ",", "...", '".', "“", "”", "’", "&", "&amp;", "&amp;lt;", "&eacute;", "&notit;",
-    "&#1;", "&#x1F600;", "<", "</w>", "<end_of_text>", "_", "x", "42", "ß", "İ", "café", "e\u0301",
-    "cafÃ©", "â€œ", "â€\x9d", "Ã ", "\ufb01", "\ufdfa", "\uff21\uff22", "ΣΑΣ", "🦜", "👩\u200d👧",
-    "\ud83d", "\ude00", "日本語", "ไทย",
-]  # fmt: skip
+    "a",
+    "A man",
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\x00",
+    "\x07",
+    "\x1b[31m",
+    "\xa0",
+    "\u200d",
+    "\ufeff",
+    ".",
+    ",",
+    "...",
+    '".',
+    "“",
+    "”",
+    "’",
+    "&",
+    "&amp;",
+    "&amp;lt;",
+    "&eacute;",
+    "&notit;",
+    "&#1;",
+    "&#x1F600;",
+    "<",
+    "</w>",
+    "<end_of_text>",
+    "_",
+    "x",
+    "42",
+    "ß",
+    "İ",
+    "café",
+    "e\u0301",
+    "cafÃ©",
+    "â€œ",
+    "â€\x9d",
+    "Ã ",
+    "\ufb01",
+    "\ufdfa",
+    "\uff21\uff22",
+    "ΣΑΣ",
+    "🦜",
+    "👩\u200d👧",
+    "\ud83d",
+    "\ude00",
+    "日本語",
+    "ไทย",
+]
 TEXTS = st.one_of(
     st.text(max_size=60),
     st.text(st.characters(), max_size=40),
@@ -376,8 +422,9 @@ def test_hugging_face_words(hugging_face):
         words = split_words(caption)
         tokens, index = align(tokenizer, caption, words, template="a photo depicts ")
         assert set(index) == {-1, 0, 1, 2, 3, 4}
-        _, public = align(tokenizer, caption, words, template="a photo depicts ",
-                          alignment="public_words")  # fmt: skip
+        _, public = align(
+            tokenizer, caption, words, template="a photo depicts ", alignment="public_words"
+        )
         if tokenizer is hugging_face["wordpiece"]:  # elsewhere a space is part of the pieces
             assert index.tolist() == public.tolist()
 

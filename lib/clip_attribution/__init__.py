@@ -1,8 +1,8 @@
 """Which words of a caption CLIP believes, rejects and ignores, and where in the image it looks.
 
-    from clip_attribution import load_clip, attribute, explain
-    clip = load_clip()
-    words, pairs = attribute(clip, [{"image": "scene:0:0", "caption": "a red star"}])
+from clip_attribution import load_clip, attribute, explain
+clip = load_clip()
+words, pairs = attribute(clip, [{"image": "scene:0:0", "caption": "a red star"}])
 """
 
 from importlib import import_module

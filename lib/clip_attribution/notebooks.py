@@ -105,9 +105,13 @@ def run_notebook(
     copy = EXECUTED / source.name
     with kernel_of_this_python():
         papermill.execute_notebook(
-            str(source), str(copy), given, progress_bar=progress, kernel_name="python3",
+            str(source),
+            str(copy),
+            given,
+            progress_bar=progress,
+            kernel_name="python3",
             language="python",
-        )  # fmt: skip
+        )
     return copy
 
 
@@ -136,8 +140,9 @@ def plan(notebooks: list[Path], texts: dict[str, str]) -> list[tuple[Path, dict]
     known = {path: declared(path) for path in notebooks}
     names = sorted({name for parameters in known.values() for name in parameters})
     for name in texts:
-        require(name in names, f"no notebook has the parameter {name!r}; there are "
-                f"{', '.join(names)}")  # fmt: skip
+        require(
+            name in names, f"no notebook has the parameter {name!r}; there are {', '.join(names)}"
+        )
     jobs = []
     for path, parameters in known.items():
         own = {n: from_text(t, parameters[n].default) for n, t in texts.items() if n in parameters}
@@ -194,8 +199,14 @@ def main(argv: list[str] | None = None) -> int:
         "python -m clip_attribution.notebooks", description="Run the notebooks without a screen."
     )
     parser.add_argument("--only", action="append", metavar="01", help="names that begin so")
-    parser.add_argument("-p", nargs=2, action="append", metavar=("NAME", "VALUE"), default=[],
-                        help="a parameter, for the notebooks that have it")  # fmt: skip
+    parser.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        metavar=("NAME", "VALUE"),
+        default=[],
+        help="a parameter, for the notebooks that have it",
+    )
     for name in SHORTHANDS:
         parser.add_argument(f"--{name}", help=f"short for -p {name} VALUE")
     parser.add_argument("--out", default="figures", help="folder of the figures (%(default)s)")

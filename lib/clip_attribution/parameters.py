@@ -23,14 +23,21 @@ def check(**parameters) -> dict:
     """
     for name, (value, allowed) in parameters.items():
         if isinstance(allowed, type):
-            require(type(value) is allowed, f"parameter {name} must be {allowed.__name__}, "
-                    f"not {value!r}")  # fmt: skip
+            require(
+                type(value) is allowed,
+                f"parameter {name} must be {allowed.__name__}, not {value!r}",
+            )
         elif isinstance(allowed, range):
-            require(type(value) is int and value in allowed, f"parameter {name} must be a whole "
-                    f"number from {allowed[0]} to {allowed[-1]}, not {value!r}")  # fmt: skip
+            require(
+                type(value) is int and value in allowed,
+                f"parameter {name} must be a whole "
+                f"number from {allowed[0]} to {allowed[-1]}, not {value!r}",
+            )
         else:
-            require(value in allowed, f"parameter {name} must be one of "
-                    f"{', '.join(map(repr, allowed))}, not {value!r}")  # fmt: skip
+            require(
+                value in allowed,
+                f"parameter {name} must be one of {', '.join(map(repr, allowed))}, not {value!r}",
+            )
     return {name: value for name, (value, _) in parameters.items()}
 
 
@@ -59,8 +66,9 @@ def check_values(notebook: Path, parameters: dict) -> dict:
     """The parameters, if the notebook declares each with a literal of its type. Else UserError."""
     known = declared(notebook)
     for name, value in parameters.items():
-        require(name in known, f"{notebook.stem} has no parameter {name!r}; "
-                f"it has {', '.join(known)}")  # fmt: skip
+        require(
+            name in known, f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}"
+        )
         kind = type(known[name].default)
         fits = type(value) is kind or (kind is float and type(value) is int)
         require(fits, f"{notebook.stem}: parameter {name} must be {kind.__name__}, not {value!r}")
@@ -73,8 +81,11 @@ def number_list(name: str, text: str, kind: type) -> list:
         found = [kind(part) for part in text.split()]
     except ValueError:
         found = []
-    require(bool(found) and all(0 <= value < float("inf") for value in found), f"parameter {name} "
-            f"must be {kind.__name__} numbers of at least 0 with blanks between, not {text!r}")
+    require(
+        bool(found) and all(0 <= value < float("inf") for value in found),
+        f"parameter {name} "
+        f"must be {kind.__name__} numbers of at least 0 with blanks between, not {text!r}",
+    )
     return found
 
 

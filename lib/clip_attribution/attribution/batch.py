@@ -76,9 +76,13 @@ def check_arguments(clip, pairs, template: str, alignment: str, batch_size: int)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UserError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     tokens, _ = align(
-        clip.tokenizer, "a", [], template=template, context_length=clip.context_length,
+        clip.tokenizer,
+        "a",
+        [],
+        template=template,
+        context_length=clip.context_length,
         alignment=alignment,
-    )  # fmt: skip
+    )
     text_rows(clip.model, torch.tensor([tokens.ids]))
     return check_pairs(pairs)
 

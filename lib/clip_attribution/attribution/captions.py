@@ -55,9 +55,17 @@ def read_caption(
     if level == "token":
         words, word_of = each_token(caption, tokens, starts, len(template))
     return Caption(
-        row, caption, template + caption, tokens.ids, tokens.first, starts, words, word_of,
-        tokens.n_full, tokens.truncated,
-    )  # fmt: skip
+        row,
+        caption,
+        template + caption,
+        tokens.ids,
+        tokens.first,
+        starts,
+        words,
+        word_of,
+        tokens.n_full,
+        tokens.truncated,
+    )
 
 
 def each_token(caption: str, tokens, starts: np.ndarray, lead: int):

@@ -74,10 +74,20 @@ def attribute(
         return torch.cat([total, each], dim=1) if per_layer else total
 
     words, pairs, values = run(
-        clip, pairs, channels, used, chosen, template=template, alignment=alignment,
-        image_root=image_root, batch_size=batch_size, tagger=tagger, progress=progress,
-        level="word" if level == "word" else "token", refused=refused,
-    )  # fmt: skip
+        clip,
+        pairs,
+        channels,
+        used,
+        chosen,
+        template=template,
+        alignment=alignment,
+        image_root=image_root,
+        batch_size=batch_size,
+        tagger=tagger,
+        progress=progress,
+        level="word" if level == "word" else "token",
+        refused=refused,
+    )
     words.insert(5, "attribution", values[:, 0].astype(np.float64))
     for column, layer in enumerate(used if per_layer else [], start=1):
         words[f"L{layer}"] = values[:, column].astype(np.float64)

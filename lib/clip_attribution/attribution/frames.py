@@ -47,9 +47,12 @@ class Facts:
         """The pairs with these columns added."""
         errors = pd.Series(self.error, index=pairs.index, dtype=object)
         return pairs.assign(
-            cosine=self.cosine, n_tokens=self.n_tokens, truncated=self.truncated, **self.notes,
+            cosine=self.cosine,
+            n_tokens=self.n_tokens,
+            truncated=self.truncated,
+            **self.notes,
             error=errors,
-        )  # fmt: skip
+        )
 
 
 def words_frame(pair_ids, captions: list[Caption], values: dict, tagger=None):

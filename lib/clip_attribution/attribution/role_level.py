@@ -40,8 +40,10 @@ def concept_numbers(words: pd.DataFrame, concepts: pd.Series) -> np.ndarray:
 
     concepts: by pair_id a list of concepts. A row has the first in which it starts.
     """
-    found = [pd.Series(concept_of_token(own["start"].to_numpy(), concepts[pair_id]), own.index)
-             for pair_id, own in words.groupby("pair_id", sort=False)]  # fmt: skip
+    found = [
+        pd.Series(concept_of_token(own["start"].to_numpy(), concepts[pair_id]), own.index)
+        for pair_id, own in words.groupby("pair_id", sort=False)
+    ]
     return pd.concat(found).reindex(words.index).to_numpy() if found else np.zeros(0, int)
 
 
@@ -67,8 +69,10 @@ def roles_frame(tokens: pd.DataFrame, pairs: pd.DataFrame, spans: pd.Series) -> 
     known = tokens.assign(role=roles_of(tokens, spans), concept=concept_numbers(tokens, spans))
     known = known.dropna(subset=["attribution"])
     ids = pd.Index(pairs["pair_id"][pairs["error"].isna()])
-    parts = [role_part(known[mask], ids, values).assign(role=role)
-             for role, mask in role_masks(known["role"]).items()]  # fmt: skip
+    parts = [
+        role_part(known[mask], ids, values).assign(role=role)
+        for role, mask in role_masks(known["role"]).items()
+    ]
     order = np.arange(len(parts) * len(ids)).reshape(len(parts), -1).T.ravel()  # caption by caption
     columns = ["pair_id", "role", *values, "n_tokens", "n_concepts"]
     frame = pd.concat(parts).rename_axis("pair_id").reset_index()

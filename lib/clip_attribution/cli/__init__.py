@@ -50,6 +50,7 @@ its reason in the column error and stops no other row. A run that was stopped go
 when the same command is given again; a finished one is not repeated. A picture is encoded once in a
 chunk of rows: keep the captions of a picture together."""
 
+
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line."""
 

@@ -17,11 +17,17 @@ from .tabular import read_records
 TASKS = ("relation", "attribute", "coco-order", "flickr30k-order")
 BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 NAMES = {
-    "relation": "visual_genome_relation.json", "attribute": "visual_genome_attribution.json",
-    "coco-order": "coco_karpathy_{split}.json", "flickr30k-order": "flickr30k_{split}.json",
-}  # fmt: skip
-EXCLUDED = ("excluded_relations.json", "excluded_relations.txt", "Replicate ARO*.ipynb",
-            "notebooks/Replicate ARO*.ipynb")  # fmt: skip
+    "relation": "visual_genome_relation.json",
+    "attribute": "visual_genome_attribution.json",
+    "coco-order": "coco_karpathy_{split}.json",
+    "flickr30k-order": "flickr30k_{split}.json",
+}
+EXCLUDED = (
+    "excluded_relations.json",
+    "excluded_relations.txt",
+    "Replicate ARO*.ipynb",
+    "notebooks/Replicate ARO*.ipynb",
+)
 
 
 def load(path, images=None, task="relation", split="test", seed=0, tagger=None) -> pd.DataFrame:
@@ -139,11 +145,16 @@ def _negclip_rows(images):
         negatives, neighbours = _literal(record["neg_caption"]), _literal(record["neg_image"])
         if not all(isinstance(text, str) for text in negatives):
             raise ValueError("neg_caption is no list of texts")
-        return [{
-            "pair_id": record.get("", number), "caption": record["title"], "group": "",
-            "image": find_image(images, coco_names(record["filepath"])),
-            "negatives": list(negatives), "neg_image": [int(n) for n in neighbours],
-        }]  # fmt: skip
+        return [
+            {
+                "pair_id": record.get("", number),
+                "caption": record["title"],
+                "group": "",
+                "image": find_image(images, coco_names(record["filepath"])),
+                "negatives": list(negatives),
+                "neg_image": [int(n) for n in neighbours],
+            }
+        ]
 
     return rows
 

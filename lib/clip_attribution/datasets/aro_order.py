@@ -39,8 +39,11 @@ def order_choices(file, images=None, seed: int = 0, tagger=None) -> pd.DataFrame
         kept = {kind: text for kind, text in options.items() if _differs(text, true)}
         if not kept:
             raise ValueError(f"no shuffle changes the caption {record['caption']!r}")
-        return [choice(record["pair_id"], [record["image"]], [true, *kept.values()],
-                       shuffles=list(kept))]  # fmt: skip
+        return [
+            choice(
+                record["pair_id"], [record["image"]], [true, *kept.values()], shuffles=list(kept)
+            )
+        ]
 
     return choice_frame(pairs.to_dict("records"), rows)
 
@@ -77,8 +80,9 @@ def shuffled(words: list[str], kinds: list[str], rng: np.random.Generator) -> di
     or the words inside each run of three; or the runs of three.
     """
     threes = [words[i : i + 3] for i in range(0, len(words), 3)]
-    content = _permuted(_permuted(words, [k == "noun" for k in kinds], rng),
-                        [k == "adjective" for k in kinds], rng)  # fmt: skip
+    content = _permuted(
+        _permuted(words, [k == "noun" for k in kinds], rng), [k == "adjective" for k in kinds], rng
+    )
     rest = _permuted(words, [not k for k in kinds], rng)
     within = [word for three in threes for word in rng.permutation(three)]
     runs = [word for i in rng.permutation(len(threes)) for word in threes[i]]

@@ -16,9 +16,20 @@ import pandas as pd
 from .files import frame_of
 
 COLUMNS = (
-    "pair_id", "image", "caption", "phrase", "start", "end", "boxes", "width", "height", "role",
-    "type", "group", "error",
-)  # fmt: skip
+    "pair_id",
+    "image",
+    "caption",
+    "phrase",
+    "start",
+    "end",
+    "boxes",
+    "width",
+    "height",
+    "role",
+    "type",
+    "group",
+    "error",
+)
 
 
 def grounding_frame(records: Iterable, make_rows: Callable, left_out: dict) -> pd.DataFrame:

@@ -73,8 +73,9 @@ def subset_files(path, names: Iterable[str]) -> list[tuple[str, Path]]:
         files = [(name, folder / f"{name}.json") for name in names]
         if found := [(name, find_file(file)) for name, file in files if file.is_file()]:
             return found
-    raise UserError(f"none of {', '.join(names)} (.json) in {path}: data/README.md says where to "
-                    "get them")  # fmt: skip
+    raise UserError(
+        f"none of {', '.join(names)} (.json) in {path}: data/README.md says where to get them"
+    )
 
 
 def keyed_records(content) -> list[tuple]:

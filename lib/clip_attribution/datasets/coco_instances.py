@@ -45,10 +45,17 @@ def load(
         phrase = prompt.replace("{}", category)
         row = {
             "pair_id": f"{picture['id']}:{group[0]['category_id']}",
-            "image": locate(picture["file_name"]), "caption": phrase, "phrase": phrase,
-            "start": 0, "end": len(phrase), "width": picture.get("width"),
-            "height": picture.get("height"), "role": "object", "type": category, "group": split,
-        }  # fmt: skip
+            "image": locate(picture["file_name"]),
+            "caption": phrase,
+            "phrase": phrase,
+            "start": 0,
+            "end": len(phrase),
+            "width": picture.get("width"),
+            "height": picture.get("height"),
+            "role": "object",
+            "type": category,
+            "group": split,
+        }
         good = []
         for one in group:
             own = {"pair_id": f"{row['pair_id']}:{one.get('id')}"}
@@ -68,11 +75,14 @@ def read_instances(file) -> tuple[list, dict, dict]:
     Raises UserError when it is not of that form.
     """
     content = load_json(file)
-    lists = [content.get(n) if isinstance(content, dict) else None
-             for n in ("annotations", "images", "categories")]  # fmt: skip
+    lists = [
+        content.get(n) if isinstance(content, dict) else None
+        for n in ("annotations", "images", "categories")
+    ]
     if not all(isinstance(one, list) for one in lists):
-        raise UserError(f"{file} has no lists annotations, images and categories: not an "
-                        "instances file")  # fmt: skip
+        raise UserError(
+            f"{file} has no lists annotations, images and categories: not an instances file"
+        )
     known = [[one for one in some if isinstance(one, dict) and "id" in one] for some in lists[1:]]
     pictures = {str(one["id"]): one for one in known[0]}
     return lists[0], pictures, {str(one["id"]): one.get("name") for one in known[1]}

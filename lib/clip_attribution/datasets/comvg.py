@@ -27,11 +27,17 @@ def _rows(images):
         found = [find_image(images, _names(record[f"{side}_image_id"])) for side in ("pos", "neg")]
         triplets = [triplet(record.get(f"{side}_triplet")) for side in ("pos", "neg")]
         differ = [name for name, a, b in zip(PARTS, *triplets, strict=False) if a != b]
-        return [choice(
-            number, found, [record["sentence"]], kind="image",
-            group=record.get("neg_value") or " and ".join(differ),
-            pos_triplet=",".join(triplets[0]), neg_triplet=",".join(triplets[1]),
-        )]  # fmt: skip
+        return [
+            choice(
+                number,
+                found,
+                [record["sentence"]],
+                kind="image",
+                group=record.get("neg_value") or " and ".join(differ),
+                pos_triplet=",".join(triplets[0]),
+                neg_triplet=",".join(triplets[1]),
+            )
+        ]
 
     return rows
 

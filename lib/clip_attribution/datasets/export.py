@@ -15,10 +15,21 @@ from .scene_images import picture_bar
 
 MISALIGNMENT = ("foil", "nocaps-foil", "hat", "seetrue", "rich-hf")
 COMPOSITION = (
-    "aro-relation", "aro-attribute", "coco-order", "flickr30k-order", "sugarcrepe",
-    "vl-checklist", "valse", "svo-probes", "comvg", "winoground", "coco-retrieval",
-    "flickr30k-retrieval", "sts-b", "sick-r",
-)  # fmt: skip
+    "aro-relation",
+    "aro-attribute",
+    "coco-order",
+    "flickr30k-order",
+    "sugarcrepe",
+    "vl-checklist",
+    "valse",
+    "svo-probes",
+    "comvg",
+    "winoground",
+    "coco-retrieval",
+    "flickr30k-retrieval",
+    "sts-b",
+    "sick-r",
+)
 GROUNDING = ("flickr30k-entities", "refcoco", "refcoco+", "spatialsense", "coco")
 MODULES = (
     dict.fromkeys(MISALIGNMENT, "exports_misalignment")

@@ -35,12 +35,32 @@ from .scene_images import expect_pictures, save_picture
 from .scene_samples import coco_name
 
 PARTS = ("subject", "verb", "object")
-SVO = ("sentence", "pos_triplet", "neg_triplet", "pos_url", "neg_url", "pos_image_id",
-       "neg_image_id", "subj_neg", "verb_neg", "obj_neg")  # fmt: skip
-COMVG = ("id", "sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id",
-         "neg_value")  # fmt: skip
-TURNS = {"noun": ("Noun", "Object"), "colour": ("Adjective-Color", "Relation"),
-         "relation": ("Noun Phrase", "Object")}  # fmt: skip
+SVO = (
+    "sentence",
+    "pos_triplet",
+    "neg_triplet",
+    "pos_url",
+    "neg_url",
+    "pos_image_id",
+    "neg_image_id",
+    "subj_neg",
+    "verb_neg",
+    "obj_neg",
+)
+COMVG = (
+    "id",
+    "sentence",
+    "pos_triplet",
+    "neg_triplet",
+    "pos_image_id",
+    "neg_image_id",
+    "neg_value",
+)
+TURNS = {
+    "noun": ("Noun", "Object"),
+    "colour": ("Adjective-Color", "Relation"),
+    "relation": ("Noun Phrase", "Object"),
+}
 
 
 def write_aro_relation(folder: Path, n: int, seed: int, size: int) -> None:
@@ -48,10 +68,11 @@ def write_aro_relation(folder: Path, n: int, seed: int, size: int) -> None:
     records = []
     for index, scene in scenes(n, seed, is_pair):
         relation = RELATIONS[scene.position]
-        texts = [clause(f"the {noun(a)}", be(a), relation, f"the {noun(b)}")
-                 for a, b in (scene.entities, scene.entities[::-1])]  # fmt: skip
-        records.append(_aro_record(folder, index, scene, size, texts)
-                       | {"relation_name": relation})  # fmt: skip
+        texts = [
+            clause(f"the {noun(a)}", be(a), relation, f"the {noun(b)}")
+            for a, b in (scene.entities, scene.entities[::-1])
+        ]
+        records.append(_aro_record(folder, index, scene, size, texts) | {"relation_name": relation})
     write_json(records, folder / "visual_genome_relation.json")
 
 
@@ -60,10 +81,13 @@ def write_aro_attribute(folder: Path, n: int, seed: int, size: int) -> None:
     records = []
     for index, scene in scenes(n, seed, lambda s: len(s.entities) == 2):
         a, b = scene.entities
-        texts = [f"the {c} {noun(a)} and the {d} {noun(b)}"
-                 for c, d in ((a.colour, b.colour), (b.colour, a.colour))]  # fmt: skip
-        records.append(_aro_record(folder, index, scene, size, texts)
-                       | {"attributes": [a.colour, b.colour]})  # fmt: skip
+        texts = [
+            f"the {c} {noun(a)} and the {d} {noun(b)}"
+            for c, d in ((a.colour, b.colour), (b.colour, a.colour))
+        ]
+        records.append(
+            _aro_record(folder, index, scene, size, texts) | {"attributes": [a.colour, b.colour]}
+        )
     write_json(records, folder / "visual_genome_attribution.json")
 
 
@@ -74,11 +98,17 @@ def _aro_record(folder: Path, index: int, scene: Scene, size: int, texts: list[s
     x1, y1 = (unit * min(max(box[i] for box in boxes), SIDE) for i in (2, 3))
     save_picture(scene, folder / "images" / name, size)
     return {
-        "image_id": index + 1, "image_path": name, "true_caption": texts[0],
-        "false_caption": texts[1], "obj1_name": scene.entities[0].noun,
+        "image_id": index + 1,
+        "image_path": name,
+        "true_caption": texts[0],
+        "false_caption": texts[1],
+        "obj1_name": scene.entities[0].noun,
         "obj2_name": scene.entities[1].noun,
-        "bbox_x": x0, "bbox_y": y0, "bbox_w": x1 - x0, "bbox_h": y1 - y0,
-    }  # fmt: skip
+        "bbox_x": x0,
+        "bbox_y": y0,
+        "bbox_w": x1 - x0,
+        "bbox_h": y1 - y0,
+    }
 
 
 def write_coco(folder: Path, n: int, seed: int, size: int) -> None:
@@ -111,11 +141,15 @@ def write_svo_probes(folder: Path, n: int, seed: int, size: int) -> None:
     """SVO-Probes: svo_probes.csv, image_urls.txt, images/; subject, verb, object in turn."""
     rows, addresses = [], []
     for case in _triplets(folder / "images", n, seed, size):
-        urls = [f"https://example.org/scenes/{case[key]}.jpg"
-                for key in ("pos_image_id", "neg_image_id")]  # fmt: skip
+        urls = [
+            f"https://example.org/scenes/{case[key]}.jpg"
+            for key in ("pos_image_id", "neg_image_id")
+        ]
         case |= {"pos_url": urls[0], "neg_url": urls[1]}
-        case |= {f"{part[:4] if part != 'object' else 'obj'}_neg": part == case["neg_value"]
-                 for part in PARTS}  # fmt: skip
+        case |= {
+            f"{part[:4] if part != 'object' else 'obj'}_neg": part == case["neg_value"]
+            for part in PARTS
+        }
         case |= {key: ",".join(case[key]) for key in ("pos_triplet", "neg_triplet")}
         rows.append(case)
         addresses += [url + "\n" for url in urls]
@@ -145,10 +179,13 @@ def _triplets(images: Path, n: int, seed: int, size: int):
         for picture, name in zip((scene, other), numbers, strict=True):
             save_picture(picture, images / f"{name}.jpg", size)
         yield {
-            "sentence": sentence[0].upper() + sentence[1:] + ".", "neg_value": part,
-            "pos_triplet": _triplet(scene), "neg_triplet": _triplet(other),
-            "pos_image_id": numbers[0], "neg_image_id": numbers[1],
-        }  # fmt: skip
+            "sentence": sentence[0].upper() + sentence[1:] + ".",
+            "neg_value": part,
+            "pos_triplet": _triplet(scene),
+            "neg_triplet": _triplet(other),
+            "pos_image_id": numbers[0],
+            "neg_image_id": numbers[1],
+        }
 
 
 def _with_other(scene: Scene, part: str, rng) -> Scene:
@@ -185,8 +222,11 @@ def write_winoground(folder: Path, n: int, seed: int, size: int) -> None:
 
 def _can_turn(scene: Scene) -> bool:
     """Both things are one each, so that every exchange makes a sentence of the same words."""
-    return (is_pair(scene) and all(e.count == 1 for e in scene.entities)
-            and is_known(swapped(scene, "noun")))  # fmt: skip
+    return (
+        is_pair(scene)
+        and all(e.count == 1 for e in scene.entities)
+        and is_known(swapped(scene, "noun"))
+    )
 
 
 def _example(number: int, kind: str, scene: Scene, other: Scene) -> dict:
@@ -194,10 +234,16 @@ def _example(number: int, kind: str, scene: Scene, other: Scene) -> dict:
     order = other.entities[::-1] if kind == "relation" else other.entities
     texts = [clause(thing(a), be(a), relation, thing(b)) for a, b in (scene.entities, order)]
     return {
-        "id": number, "image_0": f"ex_{number}_img_0", "image_1": f"ex_{number}_img_1",
-        "caption_0": texts[0], "caption_1": texts[1], "tag": tags[0], "secondary_tag": "",
-        "num_main_preds": 1, "collapsed_tag": tags[1],
-    }  # fmt: skip
+        "id": number,
+        "image_0": f"ex_{number}_img_0",
+        "image_1": f"ex_{number}_img_1",
+        "caption_0": texts[0],
+        "caption_1": texts[1],
+        "tag": tags[0],
+        "secondary_tag": "",
+        "num_main_preds": 1,
+        "collapsed_tag": tags[1],
+    }
 
 
 def _write_csv(rows: list[dict], names, path: Path) -> None:
@@ -208,9 +254,18 @@ def _write_csv(rows: list[dict], names, path: Path) -> None:
 
 
 EXPORTS = {
-    "aro-relation": write_aro_relation, "aro-attribute": write_aro_attribute,
-    "coco-order": write_coco, "flickr30k-order": write_flickr30k, "sugarcrepe": write_sugarcrepe,
-    "vl-checklist": write_vl_checklist, "valse": write_valse, "svo-probes": write_svo_probes,
-    "comvg": write_comvg, "winoground": write_winoground, "coco-retrieval": write_coco,
-    "flickr30k-retrieval": write_flickr30k, "sts-b": write_stsb, "sick-r": write_sick,
-}  # fmt: skip
+    "aro-relation": write_aro_relation,
+    "aro-attribute": write_aro_attribute,
+    "coco-order": write_coco,
+    "flickr30k-order": write_flickr30k,
+    "sugarcrepe": write_sugarcrepe,
+    "vl-checklist": write_vl_checklist,
+    "valse": write_valse,
+    "svo-probes": write_svo_probes,
+    "comvg": write_comvg,
+    "winoground": write_winoground,
+    "coco-retrieval": write_coco,
+    "flickr30k-retrieval": write_flickr30k,
+    "sts-b": write_stsb,
+    "sick-r": write_sick,
+}

@@ -34,12 +34,25 @@ SOURCES = {"cococon": 713, "pickapicon": 635, "drawbench": 404, "coco_t2i": 256}
 MAP_SIDE = 512
 SECOND, RATING, OTHER = 5, 6, 7  # third keys of a scene's random streams, as in `samples`
 FALSE_WORDS = {0: 2, 1: 2, 2: 1}  # how often a prompt has so many false words
-WEIGHTS = {"noun": 0.4, "colour": 0.3, "ground": 0.3, "count": 0.25, "position": 0.25,
-           "state": 0.2, "size": 0.15, "name": 0.15}  # fmt: skip
-PICK_A_PIC = pa.schema({
-    "jpg_0": pa.binary(), "jpg_1": pa.binary(), "image_0_uid": pa.string(),
-    "image_1_uid": pa.string(), "caption": pa.string(),
-})  # fmt: skip
+WEIGHTS = {
+    "noun": 0.4,
+    "colour": 0.3,
+    "ground": 0.3,
+    "count": 0.25,
+    "position": 0.25,
+    "state": 0.2,
+    "size": 0.15,
+    "name": 0.15,
+}
+PICK_A_PIC = pa.schema(
+    {
+        "jpg_0": pa.binary(),
+        "jpg_1": pa.binary(),
+        "image_0_uid": pa.string(),
+        "image_1_uid": pa.string(),
+        "caption": pa.string(),
+    }
+)
 ROWS_AT_ONCE = 128
 
 
@@ -56,10 +69,21 @@ def write_seetrue(folder: Path, n: int, seed: int, size: int, foils=None) -> Non
         save_picture(sample.scene, folder / "images" / row["image_name"], size)
         rows.append(row)
     with open(folder / "SeeTRUE_Feedback.csv", "w", encoding="utf-8", newline="") as file:
-        names = ["", "image_caption", "image_name", "dataset_source", "id_in_source_dataset",
-                 "image_url", "human_feedback", "feedback", "feedback_clean",
-                 "caption_misalignment", "visual_misalignment", "bbox_GroundingDino",
-                 "bbox_PaLI"]  # fmt: skip
+        names = [
+            "",
+            "image_caption",
+            "image_name",
+            "dataset_source",
+            "id_in_source_dataset",
+            "image_url",
+            "human_feedback",
+            "feedback",
+            "feedback_clean",
+            "caption_misalignment",
+            "visual_misalignment",
+            "bbox_GroundingDino",
+            "bbox_PaLI",
+        ]
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -109,9 +133,11 @@ def _boxes(sample: Sample, places: list[int], label: str, size: int) -> dict:
     boxes = [[c / SIDE for c in box] for box in misaligned_boxes(sample.foil.caption, places)]
     centred = [[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0] for x0, y0, x1, y1 in boxes]
     dino = {
-        "boxes": centred, "boxes_in_pixels": [[c * size for c in box] for box in centred],
-        "size": [size, size], "labels": [f"{label}(1.00)"] * len(boxes),
-    }  # fmt: skip
+        "boxes": centred,
+        "boxes_in_pixels": [[c * size for c in box] for box in centred],
+        "size": [size, size],
+        "labels": [f"{label}(1.00)"] * len(boxes),
+    }
     grid = [[round(1000 * c) for c in (y0, x0, y1, x1)] for x0, y0, x1, y1 in boxes]
     pali = " and ".join(f"{' '.join(map(str, box))} {label}" for box in grid)
     return {"bbox_GroundingDino": repr(dino), "bbox_PaLI": pali}
@@ -208,11 +234,14 @@ def _features(one: Rated, name: str, seed: int) -> dict:
     boxes = misaligned_boxes(one.sample.foil.caption, one.places)
     return {
         "filename": f"{name}/{one.uid}.png".encode(),
-        "aesthetics_score": aesthetics, "artifact_score": artifact,
-        "misalignment_score": alignment, "overall_score": (alignment + artifact + aesthetics) / 3,
-        "artifact_map": _heat_map([]), "misalignment_map": _heat_map(boxes),
+        "aesthetics_score": aesthetics,
+        "artifact_score": artifact,
+        "misalignment_score": alignment,
+        "overall_score": (alignment + artifact + aesthetics) / 3,
+        "artifact_map": _heat_map([]),
+        "misalignment_map": _heat_map(boxes),
         "prompt_misalignment_label": " ".join(labels).encode(),
-    }  # fmt: skip
+    }
 
 
 def _heat_map(boxes: list[Box]) -> bytes:
@@ -229,8 +258,9 @@ def _pick_a_pic(one: Rated, jpg: bytes, place: int, seed: int, size: int) -> dic
     """A row of Pick-a-Pic with the rated picture in this place and an unrated one in the other."""
     other = sample_scene(generator(seed, one.sample.index, OTHER))
     return {
-        f"jpg_{place}": jpg, f"image_{place}_uid": one.uid,
+        f"jpg_{place}": jpg,
+        f"image_{place}_uid": one.uid,
         f"jpg_{1 - place}": encode_picture(other, size),
         f"image_{1 - place}_uid": unique_id("other", seed, one.sample.index),
         "caption": one.prompt,
-    }  # fmt: skip
+    }

@@ -127,24 +127,40 @@ def _instances(scenes, name: str, seed: int, size: int) -> dict:
     annotations: list[dict] = []
     for index, scene in scenes:
         image = _picture_id(seed, index)
-        images.append({"license": 1, "file_name": name.format(image), "coco_url": "",
-                       "height": size, "width": size, "date_captured": "2013-11-14 17:02:52",
-                       "flickr_url": "", "id": image})  # fmt: skip
+        images.append(
+            {
+                "license": 1,
+                "file_name": name.format(image),
+                "coco_url": "",
+                "height": size,
+                "width": size,
+                "date_captured": "2013-11-14 17:02:52",
+                "flickr_url": "",
+                "id": image,
+            }
+        )
         for entity, boxes in zip(scene.entities, _boxes(scene, size), strict=True):
             for x0, y0, x1, y1 in boxes:
-                annotations.append({
-                    "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
-                    "area": float((x1 - x0) * (y1 - y0)), "iscrowd": 0, "image_id": image,
-                    "bbox": [float(v) for v in (x0, y0, x1 - x0, y1 - y0)],
-                    "category_id": CATEGORY_IDS[entity.noun], "id": len(annotations) + 1,
-                })  # fmt: skip
+                annotations.append(
+                    {
+                        "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
+                        "area": float((x1 - x0) * (y1 - y0)),
+                        "iscrowd": 0,
+                        "image_id": image,
+                        "bbox": [float(v) for v in (x0, y0, x1 - x0, y1 - y0)],
+                        "category_id": CATEGORY_IDS[entity.noun],
+                        "id": len(annotations) + 1,
+                    }
+                )
     return {
         "info": {"description": "the embedded world", "version": "1.0", "year": 2017},
         "licenses": [{"url": "", "id": 1, "name": "Apache-2.0"}],
-        "images": images, "annotations": annotations,
-        "categories": [{"supercategory": "symbol", "id": i, "name": n}
-                       for n, i in CATEGORY_IDS.items()],
-    }  # fmt: skip
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"supercategory": "symbol", "id": i, "name": n} for n, i in CATEGORY_IDS.items()
+        ],
+    }
 
 
 def write_coco(folder: Path, n: int, seed: int, size: int) -> None:
@@ -183,8 +199,10 @@ def write_refcoco(folder: Path, n: int, seed: int, size: int, dataset: str) -> N
 
 def _expressions(scene: Scene, which: int, seed: int, index: int, places: bool) -> list[str]:
     rng = generator(seed, index, EXPRESSION, which)
-    texts = [describe_entity(scene, which, rng, facts).text
-             for facts in (("size", "colour"), ("colour",), ())]  # fmt: skip
+    texts = [
+        describe_entity(scene, which, rng, facts).text
+        for facts in (("size", "colour"), ("colour",), ())
+    ]
     if places and len(scene.entities) == 2:
         other = scene.entities[1 - which]
         name = other.noun if other.count == 1 else plural(other.noun)
@@ -196,15 +214,24 @@ def _expressions(scene: Scene, which: int, seed: int, index: int, places: bool) 
 
 def _ref(ref_id: int, ann_id: int, image: dict, noun: str, split: str, texts: list) -> dict:
     sentences = [
-        {"tokens": text.lower().rstrip(".").split(), "raw": text, "sent_id": 3 * ref_id + k,
-         "sent": text.lower().rstrip(".")} for k, text in enumerate(texts)
-    ]  # fmt: skip
+        {
+            "tokens": text.lower().rstrip(".").split(),
+            "raw": text,
+            "sent_id": 3 * ref_id + k,
+            "sent": text.lower().rstrip("."),
+        }
+        for k, text in enumerate(texts)
+    ]
     return {
-        "sent_ids": [one["sent_id"] for one in sentences], "ann_id": ann_id, "ref_id": ref_id,
+        "sent_ids": [one["sent_id"] for one in sentences],
+        "ann_id": ann_id,
+        "ref_id": ref_id,
         "file_name": image["file_name"].replace(".jpg", f"_{ann_id}.jpg"),
-        "image_id": image["id"], "split": split, "sentences": sentences,
+        "image_id": image["id"],
+        "split": split,
+        "sentences": sentences,
         "category_id": CATEGORY_IDS[noun],
-    }  # fmt: skip
+    }
 
 
 def write_spatialsense(folder: Path, n: int, seed: int, size: int) -> None:
@@ -219,10 +246,22 @@ def write_spatialsense(folder: Path, n: int, seed: int, size: int) -> None:
         save_picture(scene, folder / "images" / place / name, size)
         sides = [_side(*one) for one in zip(scene.entities, _boxes(scene, size), strict=True)]
         facts = [(scene.position, True), (OPPOSITE[scene.position], False)]
-        record = {"url": url, "height": size, "width": size, "split": "test", "annotations": [
-            {"_id": f"{_picture_id(seed, index):023x}{int(label)}", "predicate": RELATIONS[where],
-             "object": sides[1], "subject": sides[0], "label": label} for where, label in facts
-        ]}  # fmt: skip
+        record = {
+            "url": url,
+            "height": size,
+            "width": size,
+            "split": "test",
+            "annotations": [
+                {
+                    "_id": f"{_picture_id(seed, index):023x}{int(label)}",
+                    "predicate": RELATIONS[where],
+                    "object": sides[1],
+                    "subject": sides[0],
+                    "label": label,
+                }
+                for where, label in facts
+            ],
+        }
         records.append(record | ({"nsid": "0@N00"} if place == "flickr" else {}))
     _write_json(folder / "annotations.json", records)
 
@@ -231,8 +270,12 @@ def _side(entity, boxes) -> dict:
     """A thing by its name and box, a group by the box around it; x, y are a point on it."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     name = entity.noun if entity.count == 1 else plural(entity.noun)
-    return {"y": (y0[0] + y1[0]) // 2, "x": (x0[0] + x1[0]) // 2, "name": name,
-            "bbox": [min(y0), max(y1), min(x0), max(x1)]}  # fmt: skip
+    return {
+        "y": (y0[0] + y1[0]) // 2,
+        "x": (x0[0] + x1[0]) // 2,
+        "name": name,
+        "bbox": [min(y0), max(y1), min(x0), max(x1)],
+    }
 
 
 EXPORTS = {

@@ -64,9 +64,13 @@ def write_foil(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
 
 def _coco_image(sample: Sample, seed: int, size: int) -> dict:
     return {
-        "id": sample.index + 1, "file_name": coco_name(sample.index), "width": size,
-        "height": size, "license": 1, "coco_url": f"scene:{seed}:{sample.index}:{size}",
-    }  # fmt: skip
+        "id": sample.index + 1,
+        "file_name": coco_name(sample.index),
+        "width": size,
+        "height": size,
+        "license": 1,
+        "coco_url": f"scene:{seed}:{sample.index}:{size}",
+    }
 
 
 def _foil_annotations(sample: Sample, number: int) -> list[dict]:
@@ -74,11 +78,23 @@ def _foil_annotations(sample: Sample, number: int) -> list[dict]:
     common = {"image_id": sample.index + 1, "foil_id": number}
     original, changed = (c.text + trailing(number) for c in (sample.foil.caption, sample.foil.foil))
     return [
-        common | {"id": 2 * number, "caption": original, "foil": False,
-                  "target_word": "ORIG", "foil_word": "ORIG"},
-        common | {"id": 2 * number + 1, "caption": changed, "foil": True,
-                  "target_word": target, "foil_word": foil},
-    ]  # fmt: skip
+        common
+        | {
+            "id": 2 * number,
+            "caption": original,
+            "foil": False,
+            "target_word": "ORIG",
+            "foil_word": "ORIG",
+        },
+        common
+        | {
+            "id": 2 * number + 1,
+            "caption": changed,
+            "foil": True,
+            "target_word": target,
+            "foil_word": foil,
+        },
+    ]
 
 
 def replaced_words(foil: Foil) -> tuple[str, str]:
@@ -101,11 +117,16 @@ def write_nocaps(folder: Path, n: int, seed: int, size: int, foils=None) -> None
     for number, (sample, domain) in enumerate(zip(samples, domains, strict=True)):
         name = f"{opaque('nocaps', seed, sample.index)[:16]}.jpg"
         true, false, words = _phrase_foil(sample.foil)
-        records.append({
-            "image_path": name, "references": references(sample, seed, 9),
-            "baseline": true + trailing(number), "foil": false + trailing(number),
-            "replacement": words, "domain": domain,
-        })  # fmt: skip
+        records.append(
+            {
+                "image_path": name,
+                "references": references(sample, seed, 9),
+                "baseline": true + trailing(number),
+                "foil": false + trailing(number),
+                "replacement": words,
+                "domain": domain,
+            }
+        )
         save_picture(sample.scene, folder / "images" / name, size)
     _write_json(records, folder / "nocaps-val-foil.json")
 
@@ -139,13 +160,17 @@ def _hat_record(sample: Sample, seed: int, false: bool, end: str) -> dict:
     caption = sample.foil.foil if false else sample.foil.caption
     grounding = token_flags(caption, false_places(sample.foil) if false else [])
     return {
-        "sample_id": unique_id("hat", seed, sample.index), "caption": caption.text + end,
-        "grounding": grounding, "contains_hallucination": false,
+        "sample_id": unique_id("hat", seed, sample.index),
+        "caption": caption.text + end,
+        "grounding": grounding,
+        "contains_hallucination": false,
         "image_path": coco_name(sample.index),
         "session_id": opaque("session", seed, sample.index)[:24],
         "references": references(sample, seed, 5),
-        "is_gold": False, "is_positive": True, "is_machine_generated": True,
-    }  # fmt: skip
+        "is_gold": False,
+        "is_positive": True,
+        "is_machine_generated": True,
+    }
 
 
 def _write_json(value, path: Path) -> None:
@@ -153,6 +178,9 @@ def _write_json(value, path: Path) -> None:
 
 
 EXPORTS = {
-    "foil": write_foil, "nocaps-foil": write_nocaps, "hat": write_hat, "seetrue": write_seetrue,
+    "foil": write_foil,
+    "nocaps-foil": write_nocaps,
+    "hat": write_hat,
+    "seetrue": write_seetrue,
     "rich-hf": write_rich_hf,
-}  # fmt: skip
+}

@@ -26,11 +26,14 @@ def _add_object(scene: Scene, rng) -> tuple[str, str]:
 
 
 SUGARCREPE: dict[str, Maker] = {
-    "add_att": (single, _add_attribute), "add_obj": (always, _add_object),
-    "replace_att": foil_texts("colour"), "replace_obj": foil_texts("noun"),
-    "replace_rel": foil_texts("position"), "swap_att": foil_texts("swap_colour"),
+    "add_att": (single, _add_attribute),
+    "add_obj": (always, _add_object),
+    "replace_att": foil_texts("colour"),
+    "replace_obj": foil_texts("noun"),
+    "replace_rel": foil_texts("position"),
+    "swap_att": foil_texts("swap_colour"),
     "swap_obj": foil_texts("swap_noun"),
-}  # fmt: skip
+}
 
 
 def write_sugarcrepe(folder: Path, n: int, seed: int, size: int) -> None:
@@ -40,8 +43,10 @@ def write_sugarcrepe(folder: Path, n: int, seed: int, size: int) -> None:
         image = f"{index + 1:012d}.jpg"
         save_picture(scene, folder / "val2017" / image, size)
         files[name][str(number)] = {
-            "filename": image, "caption": texts[0], "negative_caption": texts[1]
-        }  # fmt: skip
+            "filename": image,
+            "caption": texts[0],
+            "negative_caption": texts[1],
+        }
     for name, records in files.items():
         write_json(records, folder / "data" / f"{name}.json")
 
@@ -76,8 +81,14 @@ def _action_phrases(scene: Scene, rng):
 def _object_phrases(scene: Scene, rng):
     first = scene.entities[0]
     wrong = replace(first, noun=other_noun(scene, first, rng))
-    return tuple([f"{thing(e, False)} {be(e)} on {scene.ground}", f"{thing(e)} on {scene.ground}",
-                  f"there {be(e)} {thing(e)}"] for e in (first, wrong))  # fmt: skip
+    return tuple(
+        [
+            f"{thing(e, False)} {be(e)} on {scene.ground}",
+            f"{thing(e)} on {scene.ground}",
+            f"there {be(e)} {thing(e)}",
+        ]
+        for e in (first, wrong)
+    )
 
 
 def _of_size(size: str) -> Maker:
@@ -91,13 +102,22 @@ VL_CHECKLIST = {
     "Attribute/size/vg": ("Attribute/vg/size", "vg", (single, _size_phrases)),
     "Attribute/size/vaw": ("Attribute/vaw/size", "vg", (single, _size_phrases)),
     "Relation/action/vg": ("Relation/vg/action", "vg", (lambda s: s.state, _action_phrases)),
-    "Relation/spatial/vg": ("Relation/vg/spatial", "vg",
-                            (lambda s: len(s.entities) == 2, _spatial_phrases)),
-    "Object/Size/large/swig_item": ("Object/Size/swig_size/swig_item/swig_item_large", "swig",
-                                    _of_size("large")),
-    "Object/Size/small/swig_item": ("Object/Size/swig_size/swig_item/swig_item_small", "swig",
-                                    _of_size("small")),
-}  # fmt: skip
+    "Relation/spatial/vg": (
+        "Relation/vg/spatial",
+        "vg",
+        (lambda s: len(s.entities) == 2, _spatial_phrases),
+    ),
+    "Object/Size/large/swig_item": (
+        "Object/Size/swig_size/swig_item/swig_item_large",
+        "swig",
+        _of_size("large"),
+    ),
+    "Object/Size/small/swig_item": (
+        "Object/Size/swig_size/swig_item/swig_item_small",
+        "swig",
+        _of_size("small"),
+    ),
+}
 
 
 def write_vl_checklist(folder: Path, n: int, seed: int, size: int) -> None:
@@ -115,5 +135,6 @@ def write_vl_checklist(folder: Path, n: int, seed: int, size: int) -> None:
         write_json(records, folder / "data" / f"{path}.json")
         corpus = folder / "corpus" / "v1" / f"{name}.yaml"
         corpus.parent.mkdir(parents=True, exist_ok=True)
-        corpus.write_text(f'ANNO_PATH: "data/{path}.json"\nIMG_ROOT: "{root}/"\n'
-                          'TYPE: "TUPLE_JSON"\n', "utf-8")  # fmt: skip
+        corpus.write_text(
+            f'ANNO_PATH: "data/{path}.json"\nIMG_ROOT: "{root}/"\nTYPE: "TUPLE_JSON"\n', "utf-8"
+        )

@@ -58,8 +58,10 @@ def _counting(wrong_counts) -> Maker:
     def make(scene: Scene, rng) -> dict:
         first = scene.entities[0]
         wrong = other_of(wrong_counts, first.count, rng)
-        texts = (f"There are exactly {_numeral(count)} {bare(replace(first, count=2))}."
-                 for count in (first.count, wrong))  # fmt: skip
+        texts = (
+            f"There are exactly {_numeral(count)} {bare(replace(first, count=2))}."
+            for count in (first.count, wrong)
+        )
         return _record(*texts, first.count, wrong, answer=first.count)
 
     return lambda scene: not single(scene), make
@@ -71,8 +73,9 @@ def _numeral(count: int) -> str:
 
 def _actant_swap(scene: Scene, rng) -> dict:
     first, second = scene.entities
-    texts = (clause(thing(a), be(a), "facing", thing(b))
-             for a, b in ((first, second), (second, first)))  # fmt: skip
+    texts = (
+        clause(thing(a), be(a), "facing", thing(b)) for a, b in ((first, second), (second, first))
+    )
     return _record(*texts, first.noun, second.noun)
 
 
@@ -106,9 +109,12 @@ VALSE = {
     "foil-it": ("FOIL dataset", "noun phrases", _foil("noun")),
 }
 NAMES = {
-    "visual7w": "v7w_{}.jpg", "coco2017": "{:012d}.jpg", "coco_2017": "{:012d}.jpg",
-    "SWiG": "placing_{}.jpg", "VisDial_v1.0": "VisualDialog_val2018_{:012d}.jpg",
-}  # fmt: skip
+    "visual7w": "v7w_{}.jpg",
+    "coco2017": "{:012d}.jpg",
+    "coco_2017": "{:012d}.jpg",
+    "SWiG": "placing_{}.jpg",
+    "VisDial_v1.0": "VisualDialog_val2018_{:012d}.jpg",
+}
 
 
 def write_valse(folder: Path, n: int, seed: int, size: int) -> None:
@@ -119,9 +125,13 @@ def write_valse(folder: Path, n: int, seed: int, size: int) -> None:
         image = NAMES[dataset].format(index + 1) if dataset in NAMES else coco_name(index)
         save_picture(scene, folder / "images" / image, size)
         files[name][f"{phenomenon.split()[0]}_test_{number}"] = {
-            "dataset": dataset, "original_split": "test", "dataset_idx": index,
-            "image_file": image, "linguistic_phenomena": phenomenon,
-            "mturk": {"foil": 0, "caption": 3, "other": 0}, **made,
-        }  # fmt: skip
+            "dataset": dataset,
+            "original_split": "test",
+            "dataset_idx": index,
+            "image_file": image,
+            "linguistic_phenomena": phenomenon,
+            "mturk": {"foil": 0, "caption": 3, "other": 0},
+            **made,
+        }
     for name, records in files.items():
         write_json(records, folder / "data" / f"{name}.json")

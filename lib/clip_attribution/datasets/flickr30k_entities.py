@@ -56,9 +56,12 @@ def load(
         if PurePath(photo).name != photo:
             raise ValueError(f"{photo!r} is no image id")
         sentences = _read(root / "Sentences" / f"{photo}.txt").split("\n")
-        facts = _facts(root, photo) | {"group": split or "", "image": find_image(
-            images, [f"{photo}.jpg", f"flickr30k-images/{photo}.jpg", f"images/{photo}.jpg"]
-        )}  # fmt: skip
+        facts = _facts(root, photo) | {
+            "group": split or "",
+            "image": find_image(
+                images, [f"{photo}.jpg", f"flickr30k-images/{photo}.jpg", f"images/{photo}.jpg"]
+            ),
+        }
         for place, line in enumerate(sentences):  # a blank one has no phrases
             drop = (photo, place + 1) in unrelated
             for row in _sentence(f"{photo}#{place}", line.rstrip("\r"), facts, protocol):
@@ -109,8 +112,14 @@ def _sentence(name: str, line: str, facts: dict, protocol: str):
         yield row | {"pair_id": name, "error": f"{name}: brackets that do not match"}
         return
     for number, (chain, kind, start, end) in enumerate(phrases):
-        own = row | {"pair_id": f"{name}:{number}", "phrase": caption[start:end], "start": start,
-                     "end": end, "type": kind, "chain": chain}  # fmt: skip
+        own = row | {
+            "pair_id": f"{name}:{number}",
+            "phrase": caption[start:end],
+            "start": start,
+            "end": end,
+            "type": kind,
+            "chain": chain,
+        }
         if start == end:
             yield own | {"error": f"{own['pair_id']}: an empty phrase"}
         elif chain == "0":

@@ -33,10 +33,16 @@ GROUNDING = {
     "spatialsense": "SpatialSense triplet",
 }
 MEASURES = {
-    "IoU soft": "iou_soft", "IoU binary": "iou_binary", "Dice soft": "dice_soft",
-    "Dice binary": "dice_binary", "WDP soft": "wdp_soft", "WDP binary": "wdp_binary",
-    "IO ratio": "io_ratio", "PG accuracy": "pg_hit", "PG uncertainty": "pg_uncertain",
-}  # fmt: skip
+    "IoU soft": "iou_soft",
+    "IoU binary": "iou_binary",
+    "Dice soft": "dice_soft",
+    "Dice binary": "dice_binary",
+    "WDP soft": "wdp_soft",
+    "WDP binary": "wdp_binary",
+    "IO ratio": "io_ratio",
+    "PG accuracy": "pg_hit",
+    "PG uncertainty": "pg_uncertain",
+}
 
 
 @cache

@@ -7,8 +7,13 @@ import pandas as pd
 from ..errors import UserError, one_line
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
 
-KARPATHY = ("coco_karpathy_{split}.json", "flickr30k_{split}.json", "dataset_coco.json",
-            "dataset_flickr30k.json", "annotations/captions_{split}2017.json")  # fmt: skip
+KARPATHY = (
+    "coco_karpathy_{split}.json",
+    "flickr30k_{split}.json",
+    "dataset_coco.json",
+    "dataset_flickr30k.json",
+    "annotations/captions_{split}2017.json",
+)
 TOKENS = "results_20130124.token"
 
 
@@ -42,8 +47,12 @@ def _rows(images):
                 reason = f"{name}: caption {number} is no text"
                 yield {"pair_id": f"{name}#{number}", "image": found[name], "error": reason}
             else:
-                yield {"pair_id": f"{name}#{number}", "image": found[name], "caption": caption,
-                       "group": ""}  # fmt: skip
+                yield {
+                    "pair_id": f"{name}#{number}",
+                    "image": found[name],
+                    "caption": caption,
+                    "group": "",
+                }
 
     return rows
 

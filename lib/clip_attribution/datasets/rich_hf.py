@@ -109,8 +109,11 @@ def picture_names(filename: str) -> list[str]:
     """Where the picture of a record may lie, under its official name or its uid's."""
     path = Path(filename)
     names = [filename, path.name]
-    return names + [str(folder / f"{path.stem}.{end}")
-                    for folder in (Path(), path.parent) for end in ("png", "jpg")]  # fmt: skip
+    return names + [
+        str(folder / f"{path.stem}.{end}")
+        for folder in (Path(), path.parent)
+        for end in ("png", "jpg")
+    ]
 
 
 def prompt_files(file: Path, prompts=None) -> list[Path]:
@@ -120,8 +123,9 @@ def prompt_files(file: Path, prompts=None) -> list[Path]:
     folder, names = (file.parent, PROMPTS) if prompts is None else (Path(prompts), TABLES)
     found = sorted({found for name in names for found in folder.glob(name)})
     if not found:
-        raise UserError(f"no table of prompts in {folder}: data/README.md says where to get "
-                        "Pick-a-Pic")  # fmt: skip
+        raise UserError(
+            f"no table of prompts in {folder}: data/README.md says where to get Pick-a-Pic"
+        )
     return [find_file(one) for one in found]
 
 

@@ -55,11 +55,18 @@ def load_scenes(
         for role, kind, start, end, boxes in sorted(found, key=lambda one: one[2:4]):
             yield {
                 "pair_id": f"{seed}:{index}:{role}:{start}",
-                "image": f"scene:{seed}:{index}:{size}:{combinations}", "caption": caption.text,
-                "phrase": caption.text[start:end], "start": start, "end": end,
-                "boxes": [[c * size / SIDE for c in box] for box in boxes], "width": size,
-                "height": size, "role": role, "type": kind, "group": combinations,
-            }  # fmt: skip
+                "image": f"scene:{seed}:{index}:{size}:{combinations}",
+                "caption": caption.text,
+                "phrase": caption.text[start:end],
+                "start": start,
+                "end": end,
+                "boxes": [[c * size / SIDE for c in box] for box in boxes],
+                "width": size,
+                "height": size,
+                "role": role,
+                "type": kind,
+                "group": combinations,
+            }
 
     return grounding_frame(range(n), rows, left_out)
 

@@ -18,10 +18,23 @@ from ..errors import UserError, one_line
 from .boxes import corner_box
 from .files import coco_names, find_file, find_image, frame_of, require_fields
 
-FILES = ("SeeTRUE_Feedback.csv", "SeeTRUE*.csv", "metadata.csv", "test*.parquet",
-         "*/test*.parquet", "*.parquet")  # fmt: skip
-TEXTS = ("image_caption", "image_name", "dataset_source", "caption_misalignment",
-         "visual_misalignment", "bbox_GroundingDino", "bbox_PaLI")  # fmt: skip
+FILES = (
+    "SeeTRUE_Feedback.csv",
+    "SeeTRUE*.csv",
+    "metadata.csv",
+    "test*.parquet",
+    "*/test*.parquet",
+    "*.parquet",
+)
+TEXTS = (
+    "image_caption",
+    "image_name",
+    "dataset_source",
+    "caption_misalignment",
+    "visual_misalignment",
+    "bbox_GroundingDino",
+    "bbox_PaLI",
+)
 PIECE = re.compile(r"-\d+-of-")
 NUMBERS = r"(\d+) (\d+) (\d+) (\d+) "
 PALI_BOX = re.compile(NUMBERS + r"(.+)", re.DOTALL)

@@ -51,9 +51,11 @@ def load(
         if split is not None and record["split"] != split:
             return
         facts = {
-            "image": find_image(images, _places(record["url"])), "width": record.get("width"),
-            "height": record.get("height"), "group": setting,
-        }  # fmt: skip
+            "image": find_image(images, _places(record["url"])),
+            "width": record.get("width"),
+            "height": record.get("height"),
+            "group": setting,
+        }
         for place, relation in enumerate(record["annotations"]):
             if only_true and isinstance(relation, dict) and relation.get("label") in (False,):
                 left_out["false"] += 1
@@ -91,8 +93,13 @@ def _row(relation, place: str, setting: str, facts: dict) -> dict:
     phrase = {"triplet": caption, "subject": subject, "object": name}[setting]
     start = len(caption) - len(name) if setting == "object" else 0
     return facts | {
-        "pair_id": relation.get("_id") or place, "caption": caption, "phrase": phrase,
-        "start": start, "end": start + len(phrase), "boxes": [box],
-        "role": "relation" if setting == "triplet" else "object", "type": relation["predicate"],
+        "pair_id": relation.get("_id") or place,
+        "caption": caption,
+        "phrase": phrase,
+        "start": start,
+        "end": start + len(phrase),
+        "boxes": [box],
+        "role": "relation" if setting == "triplet" else "object",
+        "type": relation["predicate"],
         "label": relation["label"],
-    }  # fmt: skip
+    }

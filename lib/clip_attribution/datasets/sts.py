@@ -11,19 +11,29 @@ from .files import find_file, frame_of, require_fields
 from .tabular import named, read_cells
 
 FILES = {
-    "sick-r": {"train": ("SICK_train.txt",), "dev": ("SICK_trial.txt",),
-               "test": ("SICK_test_annotated.txt", "SICK_test.txt")},
-    "sts-b": {split: (f"sts-{split}.csv", f"stsb-en-{split}.csv", f"{split}.tsv")
-              for split in ("train", "dev", "test")},
-}  # fmt: skip
+    "sick-r": {
+        "train": ("SICK_train.txt",),
+        "dev": ("SICK_trial.txt",),
+        "test": ("SICK_test_annotated.txt", "SICK_test.txt"),
+    },
+    "sts-b": {
+        split: (f"sts-{split}.csv", f"stsb-en-{split}.csv", f"{split}.tsv")
+        for split in ("train", "dev", "test")
+    },
+}
 SICK = ["pair_ID", "sentence_A", "sentence_B", "relatedness_score", "entailment_judgment"]
 OFFICIAL = ["genre", "file", "year", "id", "score", "sentence1", "sentence2"]
 PLAIN = ["sentence1", "sentence2", "score"]
 OURS = {
-    "sentence_A": "sentence1", "sentence_B": "sentence2", "relatedness_score": "score",
-    "entailment_judgment": "group", "entailment_label": "group", "genre": "group",
-    "pair_ID": "id", "index": "id",
-}  # fmt: skip
+    "sentence_A": "sentence1",
+    "sentence_B": "sentence2",
+    "relatedness_score": "score",
+    "entailment_judgment": "group",
+    "entailment_label": "group",
+    "genre": "group",
+    "pair_ID": "id",
+    "index": "id",
+}
 
 
 def load(path, images=None, benchmark: str | None = None, split: str = "test") -> pd.DataFrame:
@@ -38,8 +48,10 @@ def load(path, images=None, benchmark: str | None = None, split: str = "test") -
     UserError.
     """
     if benchmark not in (None, *FILES) or split not in ("train", "dev", "test"):
-        raise UserError(f"unknown benchmark {benchmark!r} or split {split!r}: there are "
-                        f"{', '.join(FILES)} and train, dev, test")  # fmt: skip
+        raise UserError(
+            f"unknown benchmark {benchmark!r} or split {split!r}: there are "
+            f"{', '.join(FILES)} and train, dev, test"
+        )
     kinds = FILES if benchmark is None else {benchmark: FILES[benchmark]}
     file = find_file(path, *(name for kind in kinds.values() for name in kind[split]))
     return frame_of(_records(file), _rows).drop(columns=["image", "caption"])
@@ -60,8 +72,10 @@ def _records(file: Path) -> list[dict]:
         names = PLAIN
     else:
         names = {len(SICK): SICK, len(PLAIN): PLAIN}.get(len(cells[0]), OFFICIAL)
-    return [{OURS.get(name, name): cell for name, cell in record.items()}
-            for record in named(cells, names)]  # fmt: skip
+    return [
+        {OURS.get(name, name): cell for name, cell in record.items()}
+        for record in named(cells, names)
+    ]
 
 
 def _rows(number: int, record: dict) -> list[dict]:
@@ -72,5 +86,12 @@ def _rows(number: int, record: dict) -> list[dict]:
     score = float(record["score"])
     if not isfinite(score):
         raise ValueError(f"the score {record['score']!r} is no number")
-    return [{"pair_id": str(number), "sentence1": record["sentence1"], "score": score,
-             "sentence2": record["sentence2"], "group": record.get("group", "")}]  # fmt: skip
+    return [
+        {
+            "pair_id": str(number),
+            "sentence1": record["sentence1"],
+            "score": score,
+            "sentence2": record["sentence2"],
+            "group": record.get("group", ""),
+        }
+    ]

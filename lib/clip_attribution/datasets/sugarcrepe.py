@@ -5,8 +5,15 @@ import pandas as pd
 from .choices import choice, choice_frame, join, keyed_records, subset_files
 from .files import coco_names, find_image, load_json, require_fields
 
-SUBSETS = ("add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att",
-           "swap_obj")  # fmt: skip
+SUBSETS = (
+    "add_att",
+    "add_obj",
+    "replace_att",
+    "replace_obj",
+    "replace_rel",
+    "swap_att",
+    "swap_obj",
+)
 
 
 def load(path, images=None) -> pd.DataFrame:

@@ -31,10 +31,17 @@ def _rows(images):
             for side in ("pos", "neg")
         ]
         wrong = [part for name, part in PARTS.items() if _is_true(record.get(name))]
-        return [choice(
-            number, found, [record["sentence"]], kind="image", group=" and ".join(wrong),
-            pos_triplet=record["pos_triplet"], neg_triplet=record["neg_triplet"],
-        )]  # fmt: skip
+        return [
+            choice(
+                number,
+                found,
+                [record["sentence"]],
+                kind="image",
+                group=" and ".join(wrong),
+                pos_triplet=record["pos_triplet"],
+                neg_triplet=record["neg_triplet"],
+            )
+        ]
 
     return rows
 

@@ -5,9 +5,19 @@ import pandas as pd
 from .choices import choice, choice_frame, join, keyed_records, subset_files
 from .files import coco_names, find_image, load_json, require_fields
 
-SUBSETS = ("existence", "plurals", "counting-hard", "counting-small-quant", "counting-adversarial",
-           "relations", "action-replacement", "actant-swap", "coreference-standard",
-           "coreference-hard", "foil-it")  # fmt: skip
+SUBSETS = (
+    "existence",
+    "plurals",
+    "counting-hard",
+    "counting-small-quant",
+    "counting-adversarial",
+    "relations",
+    "action-replacement",
+    "actant-swap",
+    "coreference-standard",
+    "coreference-hard",
+    "foil-it",
+)
 VOTES = 2  # of three annotators who chose the caption and not the foil
 
 
@@ -33,11 +43,18 @@ def _load_subset(name: str, file, images) -> pd.DataFrame:
         require_fields(record, "image_file", "caption", "foil", "mturk")
         require_fields(record["mturk"], "caption")
         image = find_image(images, _image_names(record["image_file"]))
-        return [choice(
-            f"{name}:{key}", [image], [record["caption"], record["foil"]], group=name,
-            target_word=_word(record.get("classes")), foil_word=_word(record.get("classes_foil")),
-            votes=int(record["mturk"]["caption"]), only_caption=record.get("only_caption"),
-        )]  # fmt: skip
+        return [
+            choice(
+                f"{name}:{key}",
+                [image],
+                [record["caption"], record["foil"]],
+                group=name,
+                target_word=_word(record.get("classes")),
+                foil_word=_word(record.get("classes_foil")),
+                votes=int(record["mturk"]["caption"]),
+                only_caption=record.get("only_caption"),
+            )
+        ]
 
     return choice_frame(keyed_records(load_json(file)), rows, prefix=f"{name}: ")
 

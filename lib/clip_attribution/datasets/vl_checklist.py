@@ -37,10 +37,15 @@ def _load_set(name: str, file: Path, root: str, images, every: bool) -> pd.DataF
         if not couples:
             raise ValueError("no phrases")
         made = [
-            choice(f"{name}:{number}" + (f":{i}" if i else ""), [found],
-                   [text.lower() for text in couple], group=name, **facts)
+            choice(
+                f"{name}:{number}" + (f":{i}" if i else ""),
+                [found],
+                [text.lower() for text in couple],
+                group=name,
+                **facts,
+            )
             for i, couple in enumerate(couples)
-        ]  # fmt: skip
+        ]
         return made if every else made[:1]
 
     return choice_frame(load_json(file), rows, prefix=f"{name}: ")

@@ -11,8 +11,13 @@ from ..io.tables import atomic_path
 from .choices import choice, choice_frame
 from .files import find_file, find_image, load_json, require_fields
 
-NAMES = ("data/examples.jsonl", "examples.jsonl", "data/test*.parquet", "test*.parquet",
-         "*.parquet")  # fmt: skip
+NAMES = (
+    "data/examples.jsonl",
+    "examples.jsonl",
+    "data/test*.parquet",
+    "test*.parquet",
+    "*.parquet",
+)
 TAGS = "new_tag_assignments.json"
 
 
@@ -77,11 +82,17 @@ def _rows(images, known: dict | None):
         require_fields(record, "caption_0", "caption_1", "image_0", "image_1")
         case = str(record.get("id", number))
         found = [find_image(images, _image_names(record, side)) for side in (0, 1)]
-        return [choice(
-            case, found, [record["caption_0"], record["caption_1"]], kind="winoground",
-            group=record.get("collapsed_tag") or "", tag=record.get("tag"),
-            tags=None if known is None else list(known.get(case, [])),
-        )]  # fmt: skip
+        return [
+            choice(
+                case,
+                found,
+                [record["caption_0"], record["caption_1"]],
+                kind="winoground",
+                group=record.get("collapsed_tag") or "",
+                tag=record.get("tag"),
+                tags=None if known is None else list(known.get(case, [])),
+            )
+        ]
 
     return rows
 

@@ -115,16 +115,30 @@ def explain(
     against = f_clip_score(cosine, words["attribution"], words["word"], epsilon=epsilon)
     rows = {row for one in found for row in one.rows if signed}
     facts = {
-        "image": label(image), "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
-        "method": method, "layers": layers, "template": template, "decision": decision,
-        "epsilon": epsilon, "unit": unit(method), "signed": signed,
-    }  # fmt: skip
+        "image": label(image),
+        "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
+        "method": method,
+        "layers": layers,
+        "template": template,
+        "decision": decision,
+        "epsilon": epsilon,
+        "unit": unit(method),
+        "signed": signed,
+    }
     return Explanation(
-        caption, words.assign(misaligned=[row in rows for row in range(len(words))]), cosine,
-        float(clip_score(cosine)), against if signed else float("nan"),
-        [one.text for one in found if signed], truncated, drawn(image, picture),
-        as_seen(clip, picture), values, reason, facts,
-    )  # fmt: skip
+        caption,
+        words.assign(misaligned=[row in rows for row in range(len(words))]),
+        cosine,
+        float(clip_score(cosine)),
+        against if signed else float("nan"),
+        [one.text for one in found if signed],
+        truncated,
+        drawn(image, picture),
+        as_seen(clip, picture),
+        values,
+        reason,
+        facts,
+    )
 
 
 def attribute_one(clip, picture, caption, method, layers, template):

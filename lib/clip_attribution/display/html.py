@@ -23,11 +23,15 @@ from ..plots.colours import (
     text_colour,
 )
 
-BOX = ("background:#ffffff;color:#1a1a1a;color-scheme:light;padding:12px 14px;border:1px solid "
-       "#d0d0d0;border-radius:6px;max-width:760px;font-family:sans-serif;font-size:14px;"
-       "line-height:1.4;text-align:start")  # fmt: skip
-WORD = ("display:inline-flex;flex-direction:column;align-items:center;vertical-align:top;"
-        "padding:1px 4px;margin-bottom:4px;border-radius:4px;")  # fmt: skip
+BOX = (
+    "background:#ffffff;color:#1a1a1a;color-scheme:light;padding:12px 14px;border:1px solid "
+    "#d0d0d0;border-radius:6px;max-width:760px;font-family:sans-serif;font-size:14px;"
+    "line-height:1.4;text-align:start"
+)
+WORD = (
+    "display:inline-flex;flex-direction:column;align-items:center;vertical-align:top;"
+    "padding:1px 4px;margin-bottom:4px;border-radius:4px;"
+)
 VALUE = "font-size:11px;line-height:1.2;direction:ltr;font-variant-numeric:tabular-nums"
 UNSEEN = "color:#6b6b6b;background:#f3f3f3;text-decoration:line-through"
 NOTE = "color:#555555;background:#ffffff;font-size:12px"
@@ -105,9 +109,11 @@ def map_figure(explanation) -> str:
     data, unit = explanation.heatmap, explanation.facts["unit"]
     limit = symmetric_limit(data)
     row, column = np.unravel_index(np.argmax(data), data.shape)
-    alt = (f"heat map of {data.shape[0]} by {data.shape[1]} patches over the picture as the model "
-           f"saw it, from {data.min():+.2g} to {data.max():+.2g} {unit}; highest in row {row + 1}, "
-           f"column {column + 1}")  # fmt: skip
+    alt = (
+        f"heat map of {data.shape[0]} by {data.shape[1]} patches over the picture as the model "
+        f"saw it, from {data.min():+.2g} to {data.max():+.2g} {unit}; highest in row {row + 1}, "
+        f"column {column + 1}"
+    )
     note = f"heat map, ±{limit:.2g} {unit}, {data.shape[0]} × {data.shape[1]} patches"
     return picture_figure(overlay(explanation.seen, data, limit), alt, note)
 
@@ -137,8 +143,10 @@ def data_uri(picture: Image.Image) -> str:
 def outcome(explanation) -> str:
     """Decision, scores, and what they were computed with."""
     facts = explanation.facts
-    made = (f"{facts['model']}; {facts['method']}, {layers_in_words(facts['layers'])}; read as "
-            f"“{facts['template']}…”; {facts['decision']}, ε = {facts['epsilon']:g}")  # fmt: skip
+    made = (
+        f"{facts['model']}; {facts['method']}, {layers_in_words(facts['layers'])}; read as "
+        f"“{facts['template']}…”; {facts['decision']}, ε = {facts['epsilon']:g}"
+    )
     return (
         f"<div><strong>{escape(explanation.decision())}</strong> · {escape(explanation.scores())}"
         f'</div><div style="{NOTE}">{escape(made)}</div>'

@@ -14,10 +14,12 @@ def text_form(explanation) -> str:
     """Aligned lines for a terminal: value, signed bar, word (last, as its width is unknown)."""
     facts, limit = explanation.facts, explanation.limit
     lines = [
-        explanation.decision(), f"caption: {caption_line(explanation)}", explanation.scores(),
+        explanation.decision(),
+        f"caption: {caption_line(explanation)}",
+        explanation.scores(),
         f"{facts['model']}, {facts['method']}, {layers_in_words(facts['layers'])}, template "
         f"“{printable(facts['template'])}”, scale ±{limit:.3g} {facts['unit']}",
-    ]  # fmt: skip
+    ]
     lines += [word_line(row, limit) for row in explanation.words.itertuples() if row.seen]
     unseen = list(explanation.words.loc[~explanation.words["seen"], "word"])
     if unseen:
@@ -67,8 +69,10 @@ def scores(explanation) -> str:
     """Cosine, CLIPScore and F-CLIPScore in one line."""
     value = explanation.f_clip_score
     against = f"{value:.3g}" if value == value else "undefined"
-    return (f"cosine {explanation.cosine:.3f}, CLIPScore {explanation.clip_score:.3f}, "
-            f"F-CLIPScore {against}")  # fmt: skip
+    return (
+        f"cosine {explanation.cosine:.3f}, CLIPScore {explanation.clip_score:.3f}, "
+        f"F-CLIPScore {against}"
+    )
 
 
 def summary(explanation) -> str:
@@ -87,8 +91,9 @@ def contrast(true, foil) -> str:
     lines = [
         f"{named(old, limit)} became {named(new, limit)}: a change of "
         f"{number(new.attribution - old.attribution, limit)}"
-        for old, new in pairs if old.word != new.word
-    ]  # fmt: skip
+        for old, new in pairs
+        if old.word != new.word
+    ]
     lowest = foil.words.sort_values("attribution", kind="stable").iloc[:1]
     lines += [f"lowest word of the foil: {named(row, limit)}" for row in lowest.itertuples()]
     return "\n".join([*lines, f"cosine: {true.cosine:.3f} became {foil.cosine:.3f}"])

@@ -33,8 +33,10 @@ def score_choices(
     result = frame.reset_index(drop=True)
     good = result.index[result["error"].isna()]
     rows = result.loc[good]
-    views = [[_view(name, crop) for name in names]
-             for names, crop in zip(rows["images"], rows["crop"], strict=True)]  # fmt: skip
+    views = [
+        [_view(name, crop) for name in names]
+        for names, crop in zip(rows["images"], rows["crop"], strict=True)
+    ]
     pictures, reasons = encode_views(clip, _distinct(views), images, batch_size, progress, keep)
     texts = encode_texts(clip, _distinct(rows["captions"]), template, batch_size, progress, keep)
     scores, errors = [], []
@@ -72,9 +74,16 @@ def winoground_correct(scores) -> tuple[bool, bool]:
 
 
 def retrieval_scores(
-    clip, pairs, images=None, template="", batch_size=64, chunk=CHUNK, seed=0, progress=False,
+    clip,
+    pairs,
+    images=None,
+    template="",
+    batch_size=64,
+    chunk=CHUNK,
+    seed=0,
+    progress=False,
     keep=None,
-):  # fmt: skip
+):
     """R@1 and R@5 in both directions, of a pairs frame with one row a caption.
 
     The gallery is what could be read: a picture that cannot takes its captions with it. A
@@ -158,7 +167,9 @@ def _distinct(lists) -> list:
 
 
 def _cosines(pictures, view, texts, captions) -> list[list[float]]:
-    image, text = (torch.stack([known[k] for k in keys])
-                   for known, keys in ((pictures, view), (texts, captions)))  # fmt: skip
+    image, text = (
+        torch.stack([known[k] for k in keys])
+        for known, keys in ((pictures, view), (texts, captions))
+    )
     # Summed one by one: in a matrix product equal captions may differ in the last bit.
     return (image[:, None] * text[None]).sum(-1).tolist()

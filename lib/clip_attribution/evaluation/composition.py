@@ -21,17 +21,21 @@ from .choices import retrieval_scores, score_choices, sts_scores, winoground_cor
 
 ATTRIBUTES = ("action", "color", "material", "size", "state")
 VL_CHECKLIST = {
-    "relation accuracy": [[f"Relation/action/{s}" for s in ("hake", "swig", "vg")],
-                          "Relation/spatial/vg"],
+    "relation accuracy": [
+        [f"Relation/action/{s}" for s in ("hake", "swig", "vg")],
+        "Relation/spatial/vg",
+    ],
     "attribute accuracy": [[f"Attribute/{a}/{s}" for s in ("vaw", "vg")] for a in ATTRIBUTES],
-}  # fmt: skip
+}
 SUGARCREPE = {
     "relation accuracy": ["replace_rel"],
     "attribute accuracy": ["add_att", "replace_att", "swap_att"],
     "object accuracy": ["add_obj", "replace_obj", "swap_obj"],
 }
-VALSE = {False: ["actant-swap", "action-replacement", "relations"],
-         True: [["actant-swap", "action-replacement"], "relations"]}  # fmt: skip
+VALSE = {
+    False: ["actant-swap", "action-replacement", "relations"],
+    True: [["actant-swap", "action-replacement"], "relations"],
+}
 RETRIEVAL, SIMILARITY = ("coco-retrieval", "flickr30k-retrieval"), ("sts-b", "sick-r")
 ARO_PARTS = {"aro-relation": "relations", "aro-attribute": "attribute pairs"}
 LEAST = 25  # cases that an attribute pair needs in ARO
@@ -111,8 +115,9 @@ def aro_notes(table: pd.DataFrame, rule: str) -> list[str]:
         rule + (f"; {n} of these, counted in the whole file, have no case here" if n else "")
         for n in absent
     ]
-    return [note if group == "all" else ""
-            for note, group in zip(notes, table["group"], strict=True)]  # fmt: skip
+    return [
+        note if group == "all" else "" for note, group in zip(notes, table["group"], strict=True)
+    ]
 
 
 def sugarcrepe(scored, seed=0) -> pd.DataFrame:
@@ -167,10 +172,17 @@ def winoground(scored, seed=0) -> pd.DataFrame:
 
 
 BENCHMARKS = {
-    "aro-relation": aro_relation, "aro-attribute": aro_attribute, "coco-order": order,
-    "flickr30k-order": order, "sugarcrepe": sugarcrepe, "vl-checklist": vl_checklist,
-    "valse": valse, "svo-probes": pooled, "comvg": pooled, "winoground": winoground,
-}  # fmt: skip
+    "aro-relation": aro_relation,
+    "aro-attribute": aro_attribute,
+    "coco-order": order,
+    "flickr30k-order": order,
+    "sugarcrepe": sugarcrepe,
+    "vl-checklist": vl_checklist,
+    "valse": valse,
+    "svo-probes": pooled,
+    "comvg": pooled,
+    "winoground": winoground,
+}
 
 
 def accuracies(scored: pd.DataFrame, means: dict, seed: int = 0) -> pd.DataFrame:
@@ -185,8 +197,10 @@ def accuracies(scored: pd.DataFrame, means: dict, seed: int = 0) -> pd.DataFrame
     trees |= {("accuracy", group): group for group in groups}
     weights = {key: nested_weights(tree, set(groups)) for key, tree in trees.items()}
     table = _table(good, {key: w for key, w in weights.items() if w}, groups, seed)
-    absent = [[g for g in _leaves(trees[tuple(key)]) if g not in groups]
-              for key in table[["measure", "group"]].to_numpy()]  # fmt: skip
+    absent = [
+        [g for g in _leaves(trees[tuple(key)]) if g not in groups]
+        for key in table[["measure", "group"]].to_numpy()
+    ]
     return table.assign(missing=[", ".join(names) for names in absent])
 
 

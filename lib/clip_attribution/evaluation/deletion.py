@@ -31,9 +31,17 @@ COLUMNS = ["pair", "method", "kind", "share", "cosine"]
 
 
 def picture_curves(
-    clip, images: list, texts: list[str], maps: dict, *, steps: int = 16, fill: str = "mean",
-    image_root=None, seed: int = 0, batch_size: int = 256,
-) -> pd.DataFrame:  # fmt: skip
+    clip,
+    images: list,
+    texts: list[str],
+    maps: dict,
+    *,
+    steps: int = 16,
+    fill: str = "mean",
+    image_root=None,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> pd.DataFrame:
     """The cosine of every pair while its picture loses or gains patches, as one long frame.
 
     maps: {method: raw maps [n, rows, cols], or a tuple that begins with them, such as
@@ -121,14 +129,17 @@ def word_curves(clip, pairs, methods, *, image_root=None, seed: int = 0, **optio
     options = {"template": "", **options}
     pairs = pd.DataFrame(pairs).reset_index(drop=True)
     pairs = pairs.assign(pair_id=np.arange(len(pairs)))
-    found = {name: attribute(clip, pairs, name, image_root=image_root, **options)
-             for name in methods}  # fmt: skip
+    found = {
+        name: attribute(clip, pairs, name, image_root=image_root, **options) for name in methods
+    }
     bad = set().union(*(p.loc[p["error"].notna(), "pair_id"] for _, p in found.values()))
     by_pair = {name: dict(list(words.groupby("pair_id"))) for name, (words, _) in found.items()}
     rng, frames = np.random.default_rng(seed), []
     for pair in (row for row in pairs.itertuples() if row.pair_id not in bad):
-        orders = {name: np.argsort(-groups[pair.pair_id]["attribution"].to_numpy(), kind="stable")
-                  for name, groups in by_pair.items()}  # fmt: skip
+        orders = {
+            name: np.argsort(-groups[pair.pair_id]["attribution"].to_numpy(), kind="stable")
+            for name, groups in by_pair.items()
+        }
         words = split_words(pair.caption)
         orders[RANDOM] = rng.permutation(len(words))
         shares = np.arange(len(words) + 1) / len(words)
@@ -162,8 +173,10 @@ def text_cosines(clip, texts: list[str], image: torch.Tensor) -> np.ndarray:
 def areas(curves: pd.DataFrame) -> pd.DataFrame:
     """The area under each curve (trapezoids): columns pair, method, kind, area."""
     keys = ["pair", "method", "kind"]
-    rows = [(*key, np.trapezoid(part["cosine"], part["share"]))
-            for key, part in curves.groupby(keys, sort=False)]  # fmt: skip
+    rows = [
+        (*key, np.trapezoid(part["cosine"], part["share"]))
+        for key, part in curves.groupby(keys, sort=False)
+    ]
     return pd.DataFrame(rows, columns=[*keys, "area"])
 
 
@@ -181,8 +194,16 @@ def summary(found: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         chance = found[(found["kind"] == kind) & (found["method"] == RANDOM)]
         gain = (own - chance.set_index("pair")["area"]) * (1 if kind == "insertion" else -1)
         value, gained = ratio_estimate(own, seed=seed), ratio_estimate(gain, seed=seed)
-        rows.append({"method": method, "kind": kind, **value._asdict(), "gain": gained.value,
-                     "gain_low": gained.low, "gain_high": gained.high})  # fmt: skip
+        rows.append(
+            {
+                "method": method,
+                "kind": kind,
+                **value._asdict(),
+                "gain": gained.value,
+                "gain_low": gained.low,
+                "gain_high": gained.high,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -193,8 +214,9 @@ def mean_curves(curves: pd.DataFrame, points: int = 11, seed: int = 0) -> pd.Dat
     """
     shares, rows = np.linspace(0, 1, points), []
     for (method, kind), own in curves.groupby(["method", "kind"], sort=False):
-        each = np.array([np.interp(shares, part["share"], part["cosine"])
-                         for _, part in own.groupby("pair")])  # fmt: skip
+        each = np.array(
+            [np.interp(shares, part["share"], part["cosine"]) for _, part in own.groupby("pair")]
+        )
         for share, column in zip(shares, each.T, strict=True):
             found = ratio_estimate(column, seed=seed)
             rows.append({"method": method, "kind": kind, "share": share, **found._asdict()})

@@ -20,14 +20,33 @@ BLIP = "blip"
 BLIP_METHOD = "itm_gradcam"
 DEFAULT_METHODS = ("gae_image", "gradcam", "clip4dm_image", "value_path")
 NAMES = {"centre": "centre point", "uniform": "uniform map"}
-HEADLINES = ["pg_hit", "io_ratio", "iou_soft", "iou_binary", "dice_soft", "dice_binary",
-             "wdp_soft", "wdp_binary", "wdp_norm", "pg_uncertain"]  # fmt: skip
+HEADLINES = [
+    "pg_hit",
+    "io_ratio",
+    "iou_soft",
+    "iou_binary",
+    "dice_soft",
+    "dice_binary",
+    "wdp_soft",
+    "wdp_binary",
+    "wdp_norm",
+    "pg_uncertain",
+]
 
 
 def ground(
-    model, frame: pd.DataFrame, method: str = "gae_image", *, images=None, out=None,
-    chunk_rows: int = 256, batch_size: int = 32, quiet: bool = True, measures=None, **options,
-) -> pd.DataFrame:  # fmt: skip
+    model,
+    frame: pd.DataFrame,
+    method: str = "gae_image",
+    *,
+    images=None,
+    out=None,
+    chunk_rows: int = 256,
+    batch_size: int = 32,
+    quiet: bool = True,
+    measures=None,
+    **options,
+) -> pd.DataFrame:
     """The grounding frame (`datasets.boxes`) with METRICS and `size` added, a row a phrase.
 
     model: a Clip with a method of `heatmaps.METHODS`, or a Blip with "itm_gradcam". images: root of
@@ -42,8 +61,11 @@ def ground(
         bar.set_description(method)
         for start in range(0, len(frame), chunk_rows):
             chunk = frame.iloc[start : start + chunk_rows]
-            key = digest(facts, chunk[["image", "phrase", "error"]].astype(str).to_numpy().tolist(),
-                         [repr(boxes) for boxes in chunk["boxes"]])  # fmt: skip
+            key = digest(
+                facts,
+                chunk[["image", "phrase", "error"]].astype(str).to_numpy().tolist(),
+                [repr(boxes) for boxes in chunk["boxes"]],
+            )
             path = Path(out) / "parts" / f"{key}.parquet" if out else None
             if path and path.exists():
                 found = pq.read_table(path).to_pandas()
@@ -75,9 +97,12 @@ def ground_chunk(model, chunk, method, *, images, batch_size, measures, **option
     for at, maps, reasons in map_rows(model, part, method, images, batch_size, options):
         kept = [i for i, reason in enumerate(reasons) if not reason]
         measured = grounding_metrics(
-            heat(maps[kept], method), [part["boxes"].iloc[at[i]] for i in kept],
-            [sizes[at[i]] for i in kept], interpolation=how, **measures,
-        )  # fmt: skip
+            heat(maps[kept], method),
+            [part["boxes"].iloc[at[i]] for i in kept],
+            [sizes[at[i]] for i in kept],
+            interpolation=how,
+            **measures,
+        )
         found.loc[rows[at[kept]], [*METRICS, "error"]] = measured.to_numpy(dtype=object)
         for i in set(range(len(at))) - set(kept):
             found.loc[rows[at[i]], "error"] = reasons[i]

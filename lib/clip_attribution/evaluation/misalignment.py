@@ -68,8 +68,11 @@ def foil(words, pairs, *, epsilon=None, public=False, nli=None, seed=0) -> pd.Da
     adds RefCLIPScore by the first reference, times 2.5.
     """
     pairs = prepare(pairs, "is_foil", "foil_word")
-    wanted = {i: w.lower() for i, w in zip(pairs["pair_id"], pairs["foil_word"], strict=True)
-              if isinstance(w, str)}  # fmt: skip
+    wanted = {
+        i: w.lower()
+        for i, w in zip(pairs["pair_id"], pairs["foil_word"], strict=True)
+        if isinstance(w, str)
+    }
     found = find(words, "most_negative").set_index("pair_id")["text"]
     located = locations(pairs, found, wanted, seen_words(words), eq, seed)
     epsilon = EPSILON if epsilon is None else epsilon
@@ -92,8 +95,11 @@ def hat(words, pairs, *, epsilon=None, public=False, nli=None, seed=0) -> pd.Dat
     """
     epsilon = EPSILON if epsilon is None else epsilon
     pairs = prepare(pairs, "is_foil", "hallucinated")
-    wanted = {i: joined(own) for i, own in zip(pairs["pair_id"], pairs["hallucinated"], strict=True)
-              if isinstance(own, list | tuple | np.ndarray)}  # fmt: skip
+    wanted = {
+        i: joined(own)
+        for i, own in zip(pairs["pair_id"], pairs["hallucinated"], strict=True)
+        if isinstance(own, list | tuple | np.ndarray)
+    }
     found = find(words, "threshold", epsilon, merge_adjacent=True)
     found = found.drop_duplicates("pair_id").set_index("pair_id")["text"]
     own = seen_words(words, spoken=True)
@@ -199,8 +205,9 @@ def predictions(words, pairs, epsilon, seed) -> dict[str, pd.Series]:
     texts = found.groupby("pair_id")["text"].agg(", ".join)
     whole = pairs.set_index("pair_id")["caption"]
     named = {METHOD: texts, WHOLE: whole, RANDOM: random_words(words, seed)}
-    return {name: own.astype(object).reindex(whole.index, fill_value="")
-            for name, own in named.items()}  # fmt: skip
+    return {
+        name: own.astype(object).reindex(whole.index, fill_value="") for name, own in named.items()
+    }
 
 
 def judge(nli, pairs, texts) -> pd.Series:
@@ -215,8 +222,10 @@ def judge(nli, pairs, texts) -> pd.Series:
 def word_bags(pairs, texts) -> pd.DataFrame:
     """tp, fp, fn of each text's words against those of caption_misalignment, by pair_id."""
     good = pairs[pairs["good"]]
-    rows = [overlap_counts(bare_words(texts[i]), bare_words(wanted)) for i, wanted
-            in zip(good["pair_id"], good["caption_misalignment"], strict=True)]  # fmt: skip
+    rows = [
+        overlap_counts(bare_words(texts[i]), bare_words(wanted))
+        for i, wanted in zip(good["pair_id"], good["caption_misalignment"], strict=True)
+    ]
     return pd.DataFrame(rows, index=good["pair_id"], columns=["tp", "fp", "fn"])
 
 
@@ -224,5 +233,7 @@ def note_of(part, every, epsilon) -> str:
     """How many tokens there are and are marked, and how many captions were cut."""
     own = every.reindex(part.rows["pair_id"])
     cut = part.rows["truncated_labels"].eq(True).sum() if "truncated_labels" in part.rows else 0
-    return (f"epsilon {epsilon:g}; {own['wrong'].sum():.0f} of {own['size'].sum():.0f} tokens "
-            f"misaligned; {cut} captions with labels cut")  # fmt: skip
+    return (
+        f"epsilon {epsilon:g}; {own['wrong'].sum():.0f} of {own['size'].sum():.0f} tokens "
+        f"misaligned; {cut} captions with labels cut"
+    )

@@ -9,8 +9,19 @@ from ..errors import UserError
 from ..metrics.intervals import average_precision, correlation_estimate, ratio_estimate
 from ..metrics.words import detection_chance, detection_estimates
 
-COLUMNS = ("measure", "scorer", "group", "value", "low", "high", "n", "n_errors", "chance",
-           "ceiling", "note")  # fmt: skip
+COLUMNS = (
+    "measure",
+    "scorer",
+    "group",
+    "value",
+    "low",
+    "high",
+    "n",
+    "n_errors",
+    "chance",
+    "ceiling",
+    "note",
+)
 METHOD, RANDOM, FREQUENT = "attribution", "random word", "most frequent word"
 FLOORS = {
     RANDOM: "expected value",
@@ -43,8 +54,9 @@ def prepare(pairs: pd.DataFrame, *names: str) -> pd.DataFrame:
 def parts(pairs: pd.DataFrame) -> list[Part]:
     """The whole ("all") and every named group of prepared pairs, in order of appearance."""
     named = pairs["group"].fillna("") if "group" in pairs else pd.Series("", pairs.index)
-    members = {"all": pairs.index} | {name: pairs.index[named == name]
-                                      for name in named.unique() if name}  # fmt: skip
+    members = {"all": pairs.index} | {
+        name: pairs.index[named == name] for name in named.unique() if name
+    }
     found = ((name, pairs.loc[index]) for name, index in members.items())
     return [Part(name, own[own["good"]], int((~own["good"]).sum())) for name, own in found]
 
@@ -123,5 +135,6 @@ def detection_rows(part: Part, scorer, counts, every, seed, note) -> list[dict]:
     own, most = counts.reindex(ids), every.reindex(ids)
     chance = detection_chance(own, most["tp"], most["tp"] + most["fp"])
     found = detection_estimates(own, part.rows["unit"], seed)
-    return [row(part, name, scorer, one, chance=chance[name], note=note)
-            for name, one in found.items()]  # fmt: skip
+    return [
+        row(part, name, scorer, one, chance=chance[name], note=note) for name, one in found.items()
+    ]

@@ -30,9 +30,20 @@ SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref
 
 
 def evaluate(
-    clip, benchmark, data, out, *, images=None, limit=None, nli=None, public=False, seed=0,
-    quiet=False, epsilon=None, **options,
-):  # fmt: skip
+    clip,
+    benchmark,
+    data,
+    out,
+    *,
+    images=None,
+    limit=None,
+    nli=None,
+    public=False,
+    seed=0,
+    quiet=False,
+    epsilon=None,
+    **options,
+):
     """Evaluate a model on a misalignment benchmark; write what was found to the folder `out`.
 
     data, images: as for `load_benchmark`; images defaults to the folder of data. limit: only that
@@ -58,16 +69,31 @@ def evaluate(
     facts = {"benchmark": benchmark, "epsilon": epsilon, "seed": seed, "public": public}
     facts |= {"limit": limit, "pairs": len(pairs), "errors": int(pairs["error"].notna().sum())}
     write_results(results, out, facts | {"score": report["key"], "model": report["model"]})
-    say(quiet, f"{Path(out) / 'results.csv'}: {facts['pairs']} pairs, {facts['errors']} with an "
-        "error")  # fmt: skip
+    say(
+        quiet,
+        f"{Path(out) / 'results.csv'}: {facts['pairs']} pairs, {facts['errors']} with an error",
+    )
     return results, words, pairs
 
 
 def evaluate_files(
-    benchmark, data, *, images=None, out=None, model=None, pretrained=None, model_config=None,
-    device="auto", precision="fp32", nli=None, blip=None, heatmaps=None, at_least=None,
-    exclude=None, **options,
-):  # fmt: skip
+    benchmark,
+    data,
+    *,
+    images=None,
+    out=None,
+    model=None,
+    pretrained=None,
+    model_config=None,
+    device="auto",
+    precision="fp32",
+    nli=None,
+    blip=None,
+    heatmaps=None,
+    at_least=None,
+    exclude=None,
+    **options,
+):
     """Load the model, evaluate it, and set the published numbers beside the measured ones.
 
     nli: name or folder of the judge of SeeTRUE-Feedback. heatmaps: methods of a grounding
@@ -90,8 +116,9 @@ def evaluate_files(
         judge = load_nli(nli, device) if nli else None
         results, _, rows = evaluate(clip, benchmark, data, out, nli=judge, **options)
     elif kind == COMPOSITION:
-        results, rows = evaluate_composition(clip, benchmark, data, out, counting=counting,
-                                             **options)  # fmt: skip
+        results, rows = evaluate_composition(
+            clip, benchmark, data, out, counting=counting, **options
+        )
     else:
         more = {"methods": heatmaps or DEFAULT_METHODS, "blip": blip and load_blip(blip, device)}
         results, rows = evaluate_grounding(clip, benchmark, data, out, **more, **options)
@@ -99,9 +126,20 @@ def evaluate_files(
 
 
 def evaluate_composition(
-    clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
-    template="", batch_size=64, counting=None, **ignored,
-):  # fmt: skip
+    clip,
+    benchmark,
+    data,
+    out,
+    *,
+    images=None,
+    limit=None,
+    seed=0,
+    quiet=False,
+    template="",
+    batch_size=64,
+    counting=None,
+    **ignored,
+):
     """Accuracies, recalls or correlations of a composition benchmark (`composition_scores`).
 
     Arguments as for `evaluate`; counting: options of `composition_scores.summarise`. What counts in
@@ -117,9 +155,17 @@ def evaluate_composition(
         facts |= {"rule": rule, "exclude": counting.get("exclude")}
     frame = sample(whole, limit, seed, "image" if benchmark in RETRIEVAL else "pair")
     results, scored = measure(
-        clip, benchmark, frame, images, template=template, seed=seed, batch_size=batch_size,
-        options=counting, progress=not quiet, keep=Path(out) / "parts",
-    )  # fmt: skip
+        clip,
+        benchmark,
+        frame,
+        images,
+        template=template,
+        seed=seed,
+        batch_size=batch_size,
+        options=counting,
+        progress=not quiet,
+        keep=Path(out) / "parts",
+    )
     note = aro_notes(results, rule) if rule else results.get("missing", "")
     results = results.assign(scorer=clip.name, ceiling=np.nan, note=note)
     finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
@@ -128,9 +174,20 @@ def evaluate_composition(
 
 
 def evaluate_grounding(
-    clip, benchmark, data, out, *, images=None, limit=None, seed=0, quiet=False,
-    methods=DEFAULT_METHODS, blip=None, batch_size=32, **ignored,
-):  # fmt: skip
+    clip,
+    benchmark,
+    data,
+    out,
+    *,
+    images=None,
+    limit=None,
+    seed=0,
+    quiet=False,
+    methods=DEFAULT_METHODS,
+    blip=None,
+    batch_size=32,
+    **ignored,
+):
     """Q-GroundCAM's measures of several heat maps on a grounding benchmark, with baselines.
 
     Arguments as for `evaluate`; methods: of `heatmaps.METHODS`; blip: a Blip measured beside.
@@ -142,8 +199,9 @@ def evaluate_grounding(
     measured = {method: ground(clip, frame, method, **run) for method in methods}
     if blip is not None:
         measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
-    found = pd.concat([tables(measured, seed=seed).assign(group="all"),
-                       tables(measured, "group", seed)])  # fmt: skip
+    found = pd.concat(
+        [tables(measured, seed=seed).assign(group="all"), tables(measured, "group", seed)]
+    )
     found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
     results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
     results["note"] = [f"{n} undefined" if n else "" for n in results["undefined"]]
@@ -185,8 +243,10 @@ def sample(pairs: pd.DataFrame, limit: int | None, seed: int, whole="pair") -> p
 def table_of(pairs: pd.DataFrame) -> pa.Table:
     """What `score_table` reads of a pairs frame: the rows that the loader could read."""
     good = pairs[pairs["error"].isna()]
-    columns = {name: pa.array(good[name].astype(str), pa.string())
-               for name in ("pair_id", "image", "caption")}  # fmt: skip
+    columns = {
+        name: pa.array(good[name].astype(str), pa.string())
+        for name in ("pair_id", "image", "caption")
+    }
     if "references" in good:
         columns["references"] = pa.array(good["references"], pa.list_(pa.string()))
     return pa.table(columns)
@@ -215,16 +275,18 @@ def write_results(results: pd.DataFrame, out, facts: dict) -> None:
 def show(results: pd.DataFrame) -> str:
     """The results as a table for a terminal: value with its interval, n, chance and ceiling."""
     published = results.get("published", pd.Series(False, results.index)).astype(bool)
-    shown = pd.DataFrame({
-        "measure": results["measure"],
-        "scorer": results["scorer"].where(~published, results["scorer"] + " (published)"),
-        "group": results["group"],
-        "value [95 % interval]": [interval(row) for row in results.itertuples()],
-        "n": [number(n, ".0f") for n in results["n"]],
-        "chance": [number(value, ".3f") for value in results["chance"]],
-        "ceiling": [number(value, ".3f") for value in results["ceiling"]],
-        "note": results["note"].fillna(""),
-    })  # fmt: skip
+    shown = pd.DataFrame(
+        {
+            "measure": results["measure"],
+            "scorer": results["scorer"].where(~published, results["scorer"] + " (published)"),
+            "group": results["group"],
+            "value [95 % interval]": [interval(row) for row in results.itertuples()],
+            "n": [number(n, ".0f") for n in results["n"]],
+            "chance": [number(value, ".3f") for value in results["chance"]],
+            "ceiling": [number(value, ".3f") for value in results["ceiling"]],
+            "note": results["note"].fillna(""),
+        }
+    )
     return shown.to_string(index=False)
 
 

@@ -23,8 +23,16 @@ from ..heatmaps.tower import find_tower
 from ..metrics.intervals import ratio_estimate
 
 GIVEN, OTHER = "given", "other picture"
-AFTER = ("ln_post", "proj", "attn_pool", "attn_pool_contrastive", "attnpool", "norm", "fc_norm",
-         "head")  # fmt: skip
+AFTER = (
+    "ln_post",
+    "proj",
+    "attn_pool",
+    "attn_pool_contrastive",
+    "attnpool",
+    "norm",
+    "fc_norm",
+    "head",
+)
 
 
 def randomisation(
@@ -66,8 +74,10 @@ def maps_of(clip, images, texts, method: str, image_root, options) -> np.ndarray
 
 def compared(method: str, step: int, depth: str, maps, others) -> list[tuple]:
     """One row a pair."""
-    return [(method, step, depth, pair, rank_correlation(one, other))
-            for pair, (one, other) in enumerate(zip(maps, others, strict=True))]  # fmt: skip
+    return [
+        (method, step, depth, pair, rank_correlation(one, other))
+        for pair, (one, other) in enumerate(zip(maps, others, strict=True))
+    ]
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:

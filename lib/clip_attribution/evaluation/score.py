@@ -99,8 +99,10 @@ def score_table(
     """
     check_columns(table)
     if get_method(method).prepare:
-        raise UserError(f"{method} compares the captions of a whole table, and this scores a table "
-                        "piece by piece: call attribute() instead")  # fmt: skip
+        raise UserError(
+            f"{method} compares the captions of a whole table, and this scores a table "
+            "piece by piece: call attribute() instead"
+        )
     options = dict(method=method, start_layer=start_layer, template=template, alignment=alignment)
     options |= dict(decision=decision, epsilon=epsilon, variant=variant)
     options |= dict(batch_size=batch_size, pos=pos)

@@ -40,26 +40,36 @@ def inputs() -> dict:
     caption.add_class("clip-explorer-caption")
     return {
         "scene": Dropdown(description="Picture", style=LABEL, layout=Layout(flex="3 1 300px")),
-        "path": Text(placeholder="a file's path or scene:SEED:INDEX, then Enter",
-                     continuous_update=False, layout=Layout(flex="2 1 220px")),
+        "path": Text(
+            placeholder="a file's path or scene:SEED:INDEX, then Enter",
+            continuous_update=False,
+            layout=Layout(flex="2 1 220px"),
+        ),
         "upload": FileUpload(accept="image/*", description="Upload", layout=Layout(width="110px")),
         "caption": caption,
         "other": Text(placeholder="another word", layout=Layout(width="150px", margin="6px 2px")),
-    }  # fmt: skip
+    }
 
 
 def settings(n_layers: int) -> dict:
     """Method, layers, ReLU variant and epsilon."""
     size = Layout(flex="1 1 380px")
     return {
-        "method": Dropdown(options=layered_methods(), value="clip4dm", description="Method",
-                           style=LABEL, layout=size),
-        "layers": IntSlider(min(3, n_layers), 1, n_layers, description="Last layers",
-                            style=LABEL, layout=size),
+        "method": Dropdown(
+            options=layered_methods(),
+            value="clip4dm",
+            description="Method",
+            style=LABEL,
+            layout=size,
+        ),
+        "layers": IntSlider(
+            min(3, n_layers), 1, n_layers, description="Last layers", style=LABEL, layout=size
+        ),
         "relu": Dropdown(options=RELU_VARIANTS, description="ReLU", style=LABEL, layout=size),
-        "epsilon": SelectionSlider(options=epsilons(), value=EPSILON, description="Reject below",
-                                   style=LABEL, layout=size),
-    }  # fmt: skip
+        "epsilon": SelectionSlider(
+            options=epsilons(), value=EPSILON, description="Reject below", style=LABEL, layout=size
+        ),
+    }
 
 
 def epsilons() -> list[tuple[str, float]]:
@@ -73,12 +83,16 @@ def arranged(c: SimpleNamespace) -> tuple:
     return (
         HTML(STYLE, layout=Layout(display="none")),
         HBox([c.scene, c.path, c.upload], layout=wrapped("0 6px")),
-        c.caption, c.error, c.words, c.scores,
+        c.caption,
+        c.error,
+        c.words,
+        c.scores,
         Box([c.shown, c.map, c.bars], layout=wrapped("8px 24px", padding="10px 0 4px 0")),
-        c.foil_head, c.foils,
+        c.foil_head,
+        c.foils,
         Box([c.method, c.layers, c.relu, c.epsilon], layout=wrapped("0 16px", padding="8px 0 0 0")),
         c.foot,
-    )  # fmt: skip
+    )
 
 
 def wrapped(gap: str, padding: str = "4px 0") -> Layout:

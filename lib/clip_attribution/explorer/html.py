@@ -99,11 +99,17 @@ def face(text: str, value: float, limit: float) -> dict:
     """What the button of a word shows: description, button_color, text_color."""
     text = shortened(text)
     if np.isnan(value):
-        return {"description": f"{text}\nnot seen", "button_color": "#f3f3f3",
-                "text_color": "#6b6b6b"}  # fmt: skip
+        return {
+            "description": f"{text}\nnot seen",
+            "button_color": "#f3f3f3",
+            "text_color": "#6b6b6b",
+        }
     back = colours(value, limit)
-    return {"description": f"{text}\n{number(value, limit)}", "button_color": to_hex(back),
-            "text_color": text_colour(back)}  # fmt: skip
+    return {
+        "description": f"{text}\n{number(value, limit)}",
+        "button_color": to_hex(back),
+        "text_color": text_colour(back),
+    }
 
 
 def spoken(row, limit: float, unit: str) -> str:
@@ -121,17 +127,22 @@ def foil_head(word: str, known: int, shown: int) -> str:
     """The line above the suggestions, of which `shown` of `known` are shown."""
     head = heading(f"In place of “{shortened(word)}”")
     if not known:
-        return head + note("Type a word: it appears with the change of the cosine. "
-                           "Click it to put it into the caption.")  # fmt: skip
+        return head + note(
+            "Type a word: it appears with the change of the cosine. "
+            "Click it to put it into the caption."
+        )
     cut = f"the {shown} highest of {known}" if shown < known else "highest first"
-    return head + note(f"change of the cosine, {cut}. Click a word to put it into the caption, "
-                       "or type another.")  # fmt: skip
+    return head + note(
+        f"change of the cosine, {cut}. Click a word to put it into the caption, or type another."
+    )
 
 
 def foot(session, seconds: float) -> str:
     """Model, template, and how long the last answer took."""
-    return note(f"{session.clip.name}; captions are read as “{session.template}…”; "
-                f"updated in {1000 * seconds:.0f} ms")  # fmt: skip
+    return note(
+        f"{session.clip.name}; captions are read as “{session.template}…”; "
+        f"updated in {1000 * seconds:.0f} ms"
+    )
 
 
 def bars_part(word: str, values: np.ndarray, settings, limit: float, unit: str) -> str:

@@ -126,15 +126,29 @@ class Session:
         text = self.template + (caption if word is None else words["word"][word])
         heat, reason = self.heat_map(picture, text, settings.method)
         facts = {
-            "image": picture.name, "model": self.clip.name, "method": settings.method,
-            "layers": -settings.layers, "relu": settings.relu, "template": self.template,
-            "decision": "threshold", "epsilon": settings.epsilon, "unit": unit(settings.method),
-            "signed": get_method(settings.method).signed, "heatmap_of": text,
-        }  # fmt: skip
+            "image": picture.name,
+            "model": self.clip.name,
+            "method": settings.method,
+            "layers": -settings.layers,
+            "relu": settings.relu,
+            "template": self.template,
+            "decision": "threshold",
+            "epsilon": settings.epsilon,
+            "unit": unit(settings.method),
+            "signed": get_method(settings.method).signed,
+            "heatmap_of": text,
+        }
         return Explanation(
-            caption=caption, words=words, **scores, truncated=reading.truncated,
-            picture=picture.image, seen=picture.seen, heatmap=heat, no_heatmap=reason, facts=facts,
-        )  # fmt: skip
+            caption=caption,
+            words=words,
+            **scores,
+            truncated=reading.truncated,
+            picture=picture.image,
+            seen=picture.seen,
+            heatmap=heat,
+            no_heatmap=reason,
+            facts=facts,
+        )
 
 
 class Swap(NamedTuple):

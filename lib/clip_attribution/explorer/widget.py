@@ -68,10 +68,16 @@ class Explorer(VBox):
     def listen(self) -> None:
         """From here on every change of a control is answered."""
         answers = {
-            "scene": self.change_scene, "path": self.change_path, "upload": self.change_upload,
-            "caption": self.change_caption, "method": self.change_method, "layers": self.show,
-            "relu": self.show, "epsilon": self.show, "other": self.show,
-        }  # fmt: skip
+            "scene": self.change_scene,
+            "path": self.change_path,
+            "upload": self.change_upload,
+            "caption": self.change_caption,
+            "method": self.change_method,
+            "layers": self.show,
+            "relu": self.show,
+            "epsilon": self.show,
+            "other": self.show,
+        }
         for name, answer in answers.items():
             observer = self.guarded(answer)
             getattr(self.controls, name).observe(lambda _, act=observer: act(), "value")
@@ -218,10 +224,17 @@ class Explorer(VBox):
         settings = self.settings()
         reading = self.session.read(self.picture, self.explanation.caption, settings.method)
         values, facts = own_layers(reading, settings), self.explanation.facts
-        self.controls.bars.value = html.hint() if self.place is None else html.bars_part(
-            self.explanation.words["word"][self.place], values[:, self.place], settings,
-            symmetric_limit(values), facts["unit"],
-        )  # fmt: skip
+        self.controls.bars.value = (
+            html.hint()
+            if self.place is None
+            else html.bars_part(
+                self.explanation.words["word"][self.place],
+                values[:, self.place],
+                settings,
+                symmetric_limit(values),
+                facts["unit"],
+            )
+        )
 
     def show_foils(self) -> None:
         """Other words in place of the chosen one, with the change of the score."""

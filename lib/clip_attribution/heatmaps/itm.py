@@ -83,14 +83,20 @@ def _check_layer(layer: int, aggregate: str, layers: int) -> None:
     if aggregate not in AGGREGATES:
         raise UserError(f"aggregate {aggregate!r}: use one of {', '.join(AGGREGATES)}")
     if aggregate == "words" and layer == layers - 1:
-        raise UserError(f"after layer {layer}, the last one, only [ENC] is read, so that every "
-                        "word's map is zero: use an earlier layer")
+        raise UserError(
+            f"after layer {layer}, the last one, only [ENC] is read, so that every "
+            "word's map is zero: use an earlier layer"
+        )
 
 
 def itm_scores(
-    blip: Blip, images: list, texts: list[str], batch_size: int = 32, image_root=None,
+    blip: Blip,
+    images: list,
+    texts: list[str],
+    batch_size: int = 32,
+    image_root=None,
     progress: bool = False,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """How likely picture and text match, by BLIP's matching head: one row a pair, in order.
 
     Arguments as for `itm_gradcam_rows`. Columns score (softmax of the two ITM logits, 0 to 1) and
@@ -123,9 +129,10 @@ def _logits(blip: Blip, batch: _Batch) -> Tensor:
     """The matching head's two logits, [P, 2]; the second is for a match."""
     patches = blip.model.vision_model(pixel_values=batch.pixels).last_hidden_state
     states = blip.model.text_encoder(
-        input_ids=batch.ids, attention_mask=batch.mask,
+        input_ids=batch.ids,
+        attention_mask=batch.mask,
         encoder_hidden_states=patches[batch.image_of],
-    ).last_hidden_state  # fmt: skip
+    ).last_hidden_state
     return blip.model.itm_head(states[:, 0])
 
 

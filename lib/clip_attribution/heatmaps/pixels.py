@@ -27,9 +27,12 @@ def transform_of(clip, preprocess: str = "squash") -> Callable:
     interpolation = getattr(getattr(resize, "interpolation", None), "value", "bicubic")
     normalize = steps["Normalize"]
     given = PreprocessCfg(
-        size=clip.image_size, mean=tuple(normalize.mean), std=tuple(normalize.std),
-        interpolation=interpolation, resize_mode="squash",
-    )  # fmt: skip
+        size=clip.image_size,
+        mean=tuple(normalize.mean),
+        std=tuple(normalize.std),
+        interpolation=interpolation,
+        resize_mode="squash",
+    )
     return image_transform_v2(given, is_train=False)
 
 

@@ -37,32 +37,57 @@ METHODS = {
     method.name: method
     for method in (
         Method(
-            "gae_image", partial(attention.prepare, "gae"), False, ROW, "Chefer et al., ICCV 2021",
+            "gae_image",
+            partial(attention.prepare, "gae"),
+            False,
+            ROW,
+            "Chefer et al., ICCV 2021",
             "positive gradient times attention, followed through the layers used",
         ),
         Method(
-            "rollout", partial(attention.prepare, "rollout"), False, ROW, "arXiv 2005.00928",
+            "rollout",
+            partial(attention.prepare, "rollout"),
+            False,
+            ROW,
+            "arXiv 2005.00928",
             "attention followed through the layers; does not know the phrase",
         ),
         Method(
-            "clip4dm_image", partial(attention.prepare, "clip4dm"), True, ROW, "arXiv 2412.18404",
+            "clip4dm_image",
+            partial(attention.prepare, "clip4dm"),
+            True,
+            ROW,
+            "arXiv 2412.18404",
             "signed gradient times attention, averaged over heads and layers",
         ),
         Method(
-            "gradcam", gradcam.prepare, True, EVERY, "Selvaraju et al., ICCV 2017",
-            "channels weighted by the mean of their gradient", relu=True,
+            "gradcam",
+            gradcam.prepare,
+            True,
+            EVERY,
+            "Selvaraju et al., ICCV 2017",
+            "channels weighted by the mean of their gradient",
+            relu=True,
         ),
         Method(
-            "gscorecam", gscorecam.prepare, False, EVERY, "Chen et al., ACCV 2022",
+            "gscorecam",
+            gscorecam.prepare,
+            False,
+            EVERY,
+            "Chen et al., ACCV 2022",
             "channels weighted by the score of the picture seen through them",
             upsampling="linear",
         ),
         Method(
-            "value_path", value_path.prepare, True, ATTENTION, "Zhou et al., ECCV 2022",
+            "value_path",
+            value_path.prepare,
+            True,
+            ATTENTION,
+            "Zhou et al., ECCV 2022",
             "cosine of phrase and patch, each patch read by itself",
         ),
     )
-}  # fmt: skip
+}
 
 
 def find_method(name: str) -> Method:

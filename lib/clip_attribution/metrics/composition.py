@@ -25,9 +25,11 @@ def resampled_shares(hits, group, unit, n_groups: int, seed: int = 0) -> np.ndar
     right = coo_matrix((hits, (group, unit)), shape).tocsr()
     rng, found = np.random.default_rng(seed), []
     for number in range(RESAMPLES + 1):
-        times = np.ones(n_units) if number == 0 else np.bincount(
-            rng.integers(n_units, size=n_units), minlength=n_units
-        )  # fmt: skip
+        times = (
+            np.ones(n_units)
+            if number == 0
+            else np.bincount(rng.integers(n_units, size=n_units), minlength=n_units)
+        )
         with np.errstate(invalid="ignore"):
             found.append((right @ times) / (count @ times))
     return np.array(found)

@@ -129,12 +129,22 @@ def epsilon_table(words, pairs, rates=(0.01, 0.05, 0.1), seeds=range(20), unit="
         for rule, rate, epsilon in rules:
             value, low, high, n = alarms(int((new < epsilon).sum()), len(new))
             expected = (np.nan,) * 2 if rule == "paper" else expected_alarms(rate, len(known), n)
-            rows.append({
-                "rule": rule, "unit": unit, "rate": rate, "seed": seed, "epsilon": epsilon,
-                "false_alarms": value, "low": low, "high": high, "n": n,
-                "expected_low": expected[0], "expected_high": expected[1],
-                "found": (foiled < epsilon).mean() if len(foiled) else np.nan,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "rule": rule,
+                    "unit": unit,
+                    "rate": rate,
+                    "seed": seed,
+                    "epsilon": epsilon,
+                    "false_alarms": value,
+                    "low": low,
+                    "high": high,
+                    "n": n,
+                    "expected_low": expected[0],
+                    "expected_high": expected[1],
+                    "found": (foiled < epsilon).mean() if len(foiled) else np.nan,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -151,8 +161,10 @@ def foiled_words(words: pd.DataFrame, pairs: pd.DataFrame) -> np.ndarray:
         return words["word_index"].to_numpy() == index
     if "foil_word" not in foils:
         return np.zeros(len(words), dtype=bool)
-    wrong = {i: {w.text for w in split_words(text.lower())}
-             for i, text in foils["foil_word"].dropna().items()}  # fmt: skip
+    wrong = {
+        i: {w.text for w in split_words(text.lower())}
+        for i, text in foils["foil_word"].dropna().items()
+    }
     both = zip(words["pair_id"], words["word"].str.lower(), strict=True)
     return np.array([word in wrong.get(i, ()) for i, word in both], dtype=bool)
 
@@ -175,9 +187,18 @@ def epsilon_sweep(words, pairs, epsilons, seed: int = 0) -> pd.DataFrame:
         counts = pd.DataFrame({"tp": low & wrong, "fp": low & ~wrong, "fn": ~low & wrong})
         counts = counts.groupby(table["pair_id"]).sum().reindex(good["pair_id"], fill_value=0)
         picked = low.mean()
-        chance = {"precision": share if picked else np.nan, "recall": picked,
-                  "F1": 2 * share * picked / (share + picked) if picked else np.nan}  # fmt: skip
+        chance = {
+            "precision": share if picked else np.nan,
+            "recall": picked,
+            "F1": 2 * share * picked / (share + picked) if picked else np.nan,
+        }
         for measure, found in detection_estimates(counts, unit, seed).items():
-            rows.append({"epsilon": epsilon, "measure": measure, **found._asdict(),
-                         "chance": chance[measure]})  # fmt: skip
+            rows.append(
+                {
+                    "epsilon": epsilon,
+                    "measure": measure,
+                    **found._asdict(),
+                    "chance": chance[measure],
+                }
+            )
     return pd.DataFrame(rows)

@@ -24,9 +24,15 @@ from .rows import over_chunks
 from .summary import METRICS, baseline_maps, baseline_metrics, summarise
 
 __all__ = [
-    "METRICS", "baseline_maps", "baseline_metrics", "grounding_metrics", "prepare",
-    "stream_metrics", "summarise", "uncertainty_sweep",
-]  # fmt: skip
+    "METRICS",
+    "baseline_maps",
+    "baseline_metrics",
+    "grounding_metrics",
+    "prepare",
+    "stream_metrics",
+    "summarise",
+    "uncertainty_sweep",
+]
 
 
 def grounding_metrics(
@@ -62,9 +68,12 @@ def grounding_metrics(
     check_choice("ties", ties, ("keep", "merge"))
     check_ranges(tau, delta)
     action = partial(
-        measure, interpolation, wdp, tolerance,
+        measure,
+        interpolation,
+        wdp,
+        tolerance,
         {"tau": tau, "delta": delta, "relative": relative, "ties": ties},
-    )  # fmt: skip
+    )
     found, errors = over_chunks(maps, boxes, sizes, action, threads)
     columns = {name: found.get(name, np.full(len(errors), np.nan)) for name in METRICS}
     return pd.DataFrame(columns | {"error": pd.Series(errors, dtype=object)})

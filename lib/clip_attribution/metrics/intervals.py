@@ -40,9 +40,15 @@ def mean_estimate(values, seed: int = 0, confidence: float = 0.95) -> Estimate:
     if len(values) < 2 or np.ptp(values) == 0:
         return Estimate(mean, mean, mean, len(values))
     found = bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence,
-        method="percentile", vectorized=True, batch=100, rng=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        vectorized=True,
+        batch=100,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return Estimate(mean, float(found.low), float(found.high), len(values))
 
 

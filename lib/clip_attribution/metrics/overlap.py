@@ -102,9 +102,13 @@ def overlap(heat: np.ndarray, distance: np.ndarray, form: str = "share") -> dict
     """Every overlap measure of maps in [0, 1] [n, H, W]; distance: distance maps [n, H, W]."""
     soft, binary = sums(heat, distance)
     return {
-        "iou_soft": iou(soft), "iou_binary": iou(binary),
-        "dice_soft": dice(soft), "dice_binary": dice(binary),
-        "wdp_soft": wdp(soft, form), "wdp_binary": wdp(binary, form),
-        "wdp_norm": wdp(soft, "share_diagonal"), "io_ratio": io_ratio(soft),
+        "iou_soft": iou(soft),
+        "iou_binary": iou(binary),
+        "dice_soft": dice(soft),
+        "dice_binary": dice(binary),
+        "wdp_soft": wdp(soft, form),
+        "wdp_binary": wdp(binary, form),
+        "wdp_norm": wdp(soft, "share_diagonal"),
+        "io_ratio": io_ratio(soft),
         "covers": (soft.farthest == 0).astype(float),
-    }  # fmt: skip
+    }

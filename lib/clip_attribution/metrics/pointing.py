@@ -239,11 +239,13 @@ SWEPT = ("uncertain", "uncertain_merged", "contested", "maxima")
 def sweep_frame(found: dict[str, np.ndarray], taus, deltas, errors: list) -> pd.DataFrame:
     """One row for each instance, tau and delta."""
     n, cells = len(errors), len(taus) * len(deltas)
-    frame = pd.DataFrame({
-        "row": np.repeat(np.arange(n), cells),
-        "tau": np.tile(np.repeat(taus, len(deltas)), n),
-        "delta": np.tile(deltas, n * len(taus)),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "row": np.repeat(np.arange(n), cells),
+            "tau": np.tile(np.repeat(taus, len(deltas)), n),
+            "delta": np.tile(deltas, n * len(taus)),
+        }
+    )
     for name in SWEPT:
         frame[name] = found[name].reshape(-1)
     return frame.assign(error=np.repeat(np.array(errors, dtype=object), cells))

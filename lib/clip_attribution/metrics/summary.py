@@ -9,9 +9,19 @@ from .maps import check_boxes, check_size, distance_maps
 from .pointing import strictly_inside
 
 METRICS = (
-    "iou_soft", "iou_binary", "dice_soft", "dice_binary", "wdp_soft", "wdp_binary", "wdp_norm",
-    "io_ratio", "pg_hit", "pg_uncertain", "pg_ties", "covers",
-)  # fmt: skip
+    "iou_soft",
+    "iou_binary",
+    "dice_soft",
+    "dice_binary",
+    "wdp_soft",
+    "wdp_binary",
+    "wdp_norm",
+    "io_ratio",
+    "pg_hit",
+    "pg_uncertain",
+    "pg_ties",
+    "covers",
+)
 BASELINES = ("centre", "uniform")
 
 

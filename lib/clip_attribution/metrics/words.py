@@ -149,5 +149,7 @@ def detection_chance(counts: pd.DataFrame, reachable, size) -> dict[str, float]:
     size, found, wanted = float(np.sum(size)), total["tp"] + total["fp"], total["tp"] + total["fn"]
     hits = found * float(np.sum(reachable)) / size if size else np.nan
     parts = (hits, found), (hits, wanted), (2 * hits, found + wanted)
-    return {name: top / bottom if bottom else np.nan
-            for name, (top, bottom) in zip(MEASURES, parts, strict=True)}  # fmt: skip
+    return {
+        name: top / bottom if bottom else np.nan
+        for name, (top, bottom) in zip(MEASURES, parts, strict=True)
+    }

@@ -76,17 +76,28 @@ def load_blip(
     vision, text = model.config.vision_config, model.config.text_config
     size, rows = vision.image_size, vision.image_size // vision.patch_size
     return Blip(
-        model.float().to(device).eval().requires_grad_(False), tokenizer, _preprocess(size),
-        Path(source).absolute().name, source, text.hidden_act, device, (size, size), (rows, rows),
-        text.num_hidden_layers, _enc_token_id(tokenizer, text.vocab_size, source),
-    )  # fmt: skip
+        model.float().to(device).eval().requires_grad_(False),
+        tokenizer,
+        _preprocess(size),
+        Path(source).absolute().name,
+        source,
+        text.hidden_act,
+        device,
+        (size, size),
+        (rows, rows),
+        text.num_hidden_layers,
+        _enc_token_id(tokenizer, text.vocab_size, source),
+    )
 
 
 def _preprocess(size: int) -> Callable:
     given = PreprocessCfg(
-        size=(size, size), mean=OPENAI_DATASET_MEAN, std=OPENAI_DATASET_STD,
-        interpolation="bicubic", resize_mode="squash",
-    )  # fmt: skip
+        size=(size, size),
+        mean=OPENAI_DATASET_MEAN,
+        std=OPENAI_DATASET_STD,
+        interpolation="bicubic",
+        resize_mode="squash",
+    )
     return image_transform_v2(given, is_train=False)
 
 
@@ -111,14 +122,17 @@ def _read(source: str) -> tuple[torch.nn.Module, Callable]:
     except Exception as reason:  # the loaders of several libraries, on whatever the files hold
         wrong = (
             f"cannot load a BLIP from the folder {source} ({one_line(reason)}): it has to hold "
-            f"{FILES}" if local else
-            f"cannot download {source!r} (no network, or no BLIP of that name?): download it on "
-            f"another machine and pass the folder, load_blip('folder'), with {FILES}"
-        )  # fmt: skip
+            f"{FILES}"
+            if local
+            else f"cannot download {source!r} (no network, or no BLIP of that name?): download it "
+            f"on another machine and pass the folder, load_blip('folder'), with {FILES}"
+        )
         raise UserError(wrong) from reason
     if missing := sorted(report["missing_keys"]):
-        raise UserError(f"{source} is no BLIP with a matching head ({len(missing)} weights are "
-                        f"missing, {missing[0]} first): use for instance {SIZES['base']}")
+        raise UserError(
+            f"{source} is no BLIP with a matching head ({len(missing)} weights are "
+            f"missing, {missing[0]} first): use for instance {SIZES['base']}"
+        )
     return model, tokenizer
 
 
@@ -126,8 +140,9 @@ def _transformers() -> tuple:
     try:
         from transformers import AutoTokenizer, BlipForImageTextRetrieval
     except ImportError as reason:
-        raise UserError("BLIP needs the library transformers: "
-                        "pip install 'clip-attribution[hf]'") from reason
+        raise UserError(
+            "BLIP needs the library transformers: pip install 'clip-attribution[hf]'"
+        ) from reason
     return BlipForImageTextRetrieval, AutoTokenizer
 
 
@@ -135,8 +150,10 @@ def _check_attention(model: torch.nn.Module, source: str) -> None:
     for layer in model.text_encoder.encoder.layer:
         attention = getattr(getattr(layer, "crossattention", None), "self", None)
         if not hasattr(attention, "dropout"):
-            raise UserError(f"{source}: no cross-attention from text to picture (set is_decoder to "
-                            "true in text_config; known to work with transformers 5.23)")
+            raise UserError(
+                f"{source}: no cross-attention from text to picture (set is_decoder to "
+                "true in text_config; known to work with transformers 5.23)"
+            )
 
 
 def _enc_token_id(tokenizer, vocab_size: int, source: str) -> int:
@@ -145,8 +162,10 @@ def _enc_token_id(tokenizer, vocab_size: int, source: str) -> int:
     known = tokenizer.get_vocab()
     number = known.get("[ENC]", len(known) + ("[DEC]" not in known))
     if number >= vocab_size or len(known) < 10:  # without its vocabulary a tokenizer has 5 words
-        raise UserError(f"{source}: a vocabulary of {len(known)} does not go with weights for "
-                        f"{vocab_size}, of which the last two are [DEC] and [ENC]")
+        raise UserError(
+            f"{source}: a vocabulary of {len(known)} does not go with weights for "
+            f"{vocab_size}, of which the last two are [DEC] and [ENC]"
+        )
     return number
 
 

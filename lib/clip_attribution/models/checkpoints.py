@@ -125,8 +125,9 @@ def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any("/code/" in entry or entry.endswith("constants.pkl")
-                   for entry in archive.namelist())
+        return any(
+            "/code/" in entry or entry.endswith("constants.pkl") for entry in archive.namelist()
+        )
 
 
 def load_weights(model: torch.nn.Module, path: Path, published: bool) -> None:
@@ -157,14 +158,23 @@ def _rename(model, state: dict) -> dict:
 
 
 def _check_fit(own: dict, state: dict, path: Path) -> None:
-    shapes = [f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
-              for k in own if k in state and state[k].shape != own[k].shape]
-    found = {"missing": [k for k in own if k not in state],
-             "not in the model": [k for k in state if k not in own], "shape": shapes}
+    shapes = [
+        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    found = {
+        "missing": [k for k in own if k not in state],
+        "not in the model": [k for k in state if k not in own],
+        "shape": shapes,
+    }
     problems = [f"{kind}: {_some(names)}" for kind, names in found.items() if names]
     if problems:
-        hint = "; these are Transformers names, open_clip's are needed" if (
-            any(k.startswith(("text_model.", "vision_model.")) for k in state)) else ""
+        hint = (
+            "; these are Transformers names, open_clip's are needed"
+            if (any(k.startswith(("text_model.", "vision_model.")) for k in state))
+            else ""
+        )
         raise UserError(f"{path} does not fit the model: {'; '.join(problems)}{hint}")
 
 

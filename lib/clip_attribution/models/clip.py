@@ -124,9 +124,16 @@ def load_clip(
     _check_tokenizer(tokenizer, model)
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
     clip = Clip(
-        model, tokenizer, _preprocess(model, source.preprocess), source.name, source.pretrained,
-        _activation(model), device, dtype,
-        source.model_cfg["text_cfg"].get("context_length", 77), source.model_cfg["embed_dim"],
+        model,
+        tokenizer,
+        _preprocess(model, source.preprocess),
+        source.name,
+        source.pretrained,
+        _activation(model),
+        device,
+        dtype,
+        source.model_cfg["text_cfg"].get("context_length", 77),
+        source.model_cfg["embed_dim"],
         {"model_cfg": source.model_cfg, "preprocess": source.preprocess},
     )
     if device.type == "cpu" and dtype is not torch.float32:
@@ -144,8 +151,10 @@ def _device(device) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"unsupported device {device.type!r}: use auto, cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"no device {str(device)!r} here ({torch.cuda.device_count()} CUDA "
-                        "devices): use device='cpu' or 'auto'")
+        raise UserError(
+            f"no device {str(device)!r} here ({torch.cuda.device_count()} CUDA "
+            "devices): use device='cpu' or 'auto'"
+        )
     return device
 
 

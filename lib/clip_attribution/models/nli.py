@@ -70,8 +70,12 @@ def _load(name: str):
 def _labels(config) -> list[int]:
     """Indices of contradiction and entailment. Raises UserError where they cannot be told."""
     names = {name.lower(): index for name, index in config.label2id.items()}
-    found = [index for wanted in ("contradict", "entail") for name, index in names.items()
-             if name.startswith(wanted)]  # fmt: skip
+    found = [
+        index
+        for wanted in ("contradict", "entail")
+        for name, index in names.items()
+        if name.startswith(wanted)
+    ]
     if len(found) == 2:
         return found
     if config.num_labels == 3 and all(name.startswith("label_") for name in names):

@@ -114,8 +114,11 @@ def _nearest(word: str, known: list[str]) -> str:
 
 def _shared_preprocess(name: str) -> dict:
     """The preprocessing on which all published tags of a model agree; else open_clip's default."""
-    tags = [open_clip.get_pretrained_cfg(name, tag)
-            for model, tag in open_clip.list_pretrained() if model == name]
+    tags = [
+        open_clip.get_pretrained_cfg(name, tag)
+        for model, tag in open_clip.list_pretrained()
+        if model == name
+    ]
     keys = ("mean", "std", "interpolation", "resize_mode")
     found = {tuple(tag.get(key) for key in keys) for tag in tags}
     return dict(zip(keys, found.pop(), strict=True)) if len(found) == 1 else {}
@@ -153,8 +156,10 @@ def _from_file(name, path: Path, model_config) -> Source:
     elif own:
         name, model_cfg, preprocess = path.stem, dict(own["model_cfg"]), {}
     else:
-        raise UserError(f"{path} does not say which model it is: pass its open_clip name, "
-                        "or model_config='config.json'")
+        raise UserError(
+            f"{path} does not say which model it is: pass its open_clip name, "
+            "or model_config='config.json'"
+        )
     model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=own and own["model_cfg"])
     preprocess = preprocess | (own["preprocess"] if own else {})
     return Source(name, str(path), model_cfg, preprocess, path)
@@ -162,8 +167,10 @@ def _from_file(name, path: Path, model_config) -> Source:
 
 def _from_tag(name, tag: str, model_config) -> Source:
     if name is None or model_config is not None:
-        raise UserError(f"{tag!r} is not a local file; a published tag needs an open_clip model "
-                        "name and takes no model_config")
+        raise UserError(
+            f"{tag!r} is not a local file; a published tag needs an open_clip model "
+            "name and takes no model_config"
+        )
     model_cfg, tag_config = _registered(name), _tag_config(name, tag)
     model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, tag=tag)
     path = hub.download_tag(name, tag, model_cfg["quick_gelu"])

@@ -8,7 +8,9 @@ from .clip import Clip, load_clip
 def random_weights(clip: Clip, seed: int = 0) -> Clip:
     """A Clip of the same architecture, preprocessing and tokenizer, with random weights."""
     other = load_clip(
-        model_config=clip.config["model_cfg"], device=clip.device, seed=seed,
+        model_config=clip.config["model_cfg"],
+        device=clip.device,
+        seed=seed,
         tokenizer=clip.tokenizer,
-    )  # fmt: skip
+    )
     return replace(other, preprocess=clip.preprocess)

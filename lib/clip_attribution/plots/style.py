@@ -30,13 +30,26 @@ COLUMN = 85 / 25.4  # inches: the width of one column of a two-column paper
 SMALL, NORMAL, TITLE = 6.5, 7.5, 8  # points
 INK, GREY = "#1a1a1a", "#6b6b6b"
 STYLE = {
-    "font.family": "DejaVu Sans", "font.size": NORMAL, "axes.titlesize": NORMAL,
-    "axes.labelsize": NORMAL, "xtick.labelsize": SMALL, "ytick.labelsize": NORMAL,
-    "legend.fontsize": SMALL, "figure.titlesize": TITLE, "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5, "text.color": INK, "axes.labelcolor": INK, "axes.titlepad": 4,
-    "figure.dpi": 150, "savefig.dpi": 300, "figure.facecolor": "white",
-}  # fmt: skip
+    "font.family": "DejaVu Sans",
+    "font.size": NORMAL,
+    "axes.titlesize": NORMAL,
+    "axes.labelsize": NORMAL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": NORMAL,
+    "legend.fontsize": SMALL,
+    "figure.titlesize": TITLE,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlepad": 4,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "figure.facecolor": "white",
+}
 
 
 def use_style() -> None:
@@ -108,19 +121,37 @@ def caption_panel(data, ax=None, limit: float | None = None):
     width = 72 * (ax.get_window_extent().width / ax.figure.dpi if ax else COLUMN - 0.2)
     limit = limit or symmetric_limit(data["attribution"])
     labels = [(row, number(row.attribution, limit)) for row in data.itertuples()]
-    places = flow([max(text_width(row.word, NORMAL), text_width(value, SMALL - 0.5)) + 5
-                   for row, value in labels], width)  # fmt: skip
+    places = flow(
+        [
+            max(text_width(row.word, NORMAL), text_width(value, SMALL - 0.5)) + 5
+            for row, value in labels
+        ],
+        width,
+    )
     ax = ax or new_axes(0.1 + (places[-1][1] + 26) / 72 if places else 0.5)
     for (row, value), (x, y) in zip(labels, places, strict=True):
         seen = row.attribution == row.attribution
         back = colours(row.attribution if seen else 0, limit)
         strong = getattr(row, "misaligned", False)
         ink = text_colour(back) if seen else GREY
-        at = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points",
-              "ha": "left", "va": "top", "parse_math": False, "annotation_clip": False}  # fmt: skip
-        ax.annotate(row.word, xytext=(x + 1, -y - 2), **at, size=NORMAL, color=ink,
-                    weight="bold" if strong else "normal",
-                    bbox={"facecolor": to_hex(back), "edgecolor": "none", "pad": 1.5})  # fmt: skip
+        at = {
+            "xy": (0, 1),
+            "xycoords": "axes fraction",
+            "textcoords": "offset points",
+            "ha": "left",
+            "va": "top",
+            "parse_math": False,
+            "annotation_clip": False,
+        }
+        ax.annotate(
+            row.word,
+            xytext=(x + 1, -y - 2),
+            **at,
+            size=NORMAL,
+            color=ink,
+            weight="bold" if strong else "normal",
+            bbox={"facecolor": to_hex(back), "edgecolor": "none", "pad": 1.5},
+        )
         ax.annotate(value, xytext=(x + 1, -y - 13), **at, size=SMALL - 0.5, color=GREY)
     ax.set_axis_off()
     return ax.figure
@@ -152,8 +183,18 @@ def heatmap_panel(picture, data, ax=None, limit=None, unit="cosine", reason=None
     ax = ax or new_axes(COLUMN)
     ax.set_axis_off()
     if data is None:
-        ax.text(0.5, 0.5, f"no heat map:\n{reason}", ha="center", va="center", wrap=True,
-                size=SMALL, color=GREY, parse_math=False, transform=ax.transAxes)  # fmt: skip
+        ax.text(
+            0.5,
+            0.5,
+            f"no heat map:\n{reason}",
+            ha="center",
+            va="center",
+            wrap=True,
+            size=SMALL,
+            color=GREY,
+            parse_math=False,
+            transform=ax.transAxes,
+        )
         return ax.figure
     limit = limit or symmetric_limit(data)
     ax.imshow(overlay(picture, data, limit))
@@ -175,8 +216,16 @@ def layer_panel(data, ax=None, unit: str = "cosine"):
     ax = ax or new_axes(0.7 + 0.17 * max(4, len(seen)))
     limit = symmetric_limit(seen[layers])
     bar = {"label": unit, "pad": 0.02}
-    sns.heatmap(seen[layers], cmap=PALETTE, vmin=-limit, vmax=limit, ax=ax, linewidths=0.3,
-                linecolor="white", cbar_kws=bar)  # fmt: skip
+    sns.heatmap(
+        seen[layers],
+        cmap=PALETTE,
+        vmin=-limit,
+        vmax=limit,
+        ax=ax,
+        linewidths=0.3,
+        linecolor="white",
+        cbar_kws=bar,
+    )
     ticks = ax.set_yticks(np.arange(len(seen)) + 0.5, short(seen["word"]), rotation=0)
     plain_labels(ticks, bold=list(seen.get("misaligned", [False] * len(seen))))
     ax.set_xticks(np.arange(len(layers)) + 0.5, [name[1:] for name in layers], rotation=0)
@@ -220,8 +269,9 @@ def contrast_figure(true, foil):
     figure.suptitle(wrapped(foil.finding()), parse_math=False)
     picture_and_map(top, foil)
     limit = symmetric_limit([*true.words["attribution"], *foil.words["attribution"]])
-    for one, ax, title in zip((true, foil), bottom.subplots(1, 2), ("true caption", "foil"),
-                              strict=True):  # fmt: skip
+    for one, ax, title in zip(
+        (true, foil), bottom.subplots(1, 2), ("true caption", "foil"), strict=True
+    ):
         word_bars(one.words, ax, limit, one.facts["unit"])
         bottom.supxlabel(ax.get_xlabel(), size=NORMAL)
         ax.set(title=f"{title}\nCLIPScore {one.clip_score:.3f}", xlabel="")
@@ -243,8 +293,13 @@ def picture_and_map(figure, explanation) -> None:
     left.set(title="picture")
     left.set_axis_off()
     right.set(title="heat map")
-    heatmap_panel(explanation.seen, explanation.heatmap, right, unit=explanation.facts["unit"],
-                  reason=explanation.no_heatmap)  # fmt: skip
+    heatmap_panel(
+        explanation.seen,
+        explanation.heatmap,
+        right,
+        unit=explanation.facts["unit"],
+        reason=explanation.no_heatmap,
+    )
 
 
 def wrapped(title: str, size: float = TITLE) -> str:

@@ -19,10 +19,28 @@ from .vocabulary import KINDS
 from .world import SIDE, Scene, generator, sample_scene
 
 __all__ = [
-    "KINDS", "SIDE", "SWAPS", "TYPES", "Caption", "Foil", "Scene", "about", "describe",
-    "generator", "make_foil", "possible", "render", "render_array", "render_ref", "sample_scene",
-    "scene_caption", "scene_foil", "scene_of", "scene_pairs", "scene_phrases",
-]  # fmt: skip
+    "KINDS",
+    "SIDE",
+    "SWAPS",
+    "TYPES",
+    "Caption",
+    "Foil",
+    "Scene",
+    "about",
+    "describe",
+    "generator",
+    "make_foil",
+    "possible",
+    "render",
+    "render_array",
+    "render_ref",
+    "sample_scene",
+    "scene_caption",
+    "scene_foil",
+    "scene_of",
+    "scene_pairs",
+    "scene_phrases",
+]
 
 SIZES_DRAWN = range(SIDE, 4096 + 1, SIDE)
 CAPTION, ABOUT, FOIL = 1, 2, 3  # third key of a scene's random streams; the scene itself has none
@@ -137,10 +155,17 @@ def _row(seed, index, size, combinations, foil: Foil | None, is_foil: bool) -> d
         "target_word": foil.caption.words[foil.indices[-1]].text if known else None,
         "foil_index": foil.indices[-1] if known else None,
         "words": [
-            {"text": w.text, "start": w.start, "end": w.end, "pos": w.pos, "role": w.role,
-             "kind": w.kind} for w in caption.words
+            {
+                "text": w.text,
+                "start": w.start,
+                "end": w.end,
+                "pos": w.pos,
+                "role": w.role,
+                "kind": w.kind,
+            }
+            for w in caption.words
         ],
-    }  # fmt: skip
+    }
 
 
 def scene_phrases(
@@ -157,9 +182,15 @@ def scene_phrases(
         _, caption = scene_caption(seed, index, combinations)
         for phrase in caption.phrases:
             boxes = [[c * size // SIDE for c in box] for box in phrase.boxes]
-            rows.append({
-                "image": _ref(seed, index, size, combinations), "caption": caption.text,
-                "phrase": caption.text[phrase.start : phrase.end], "start": phrase.start,
-                "end": phrase.end, "role": phrase.role, "boxes": boxes,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "image": _ref(seed, index, size, combinations),
+                    "caption": caption.text,
+                    "phrase": caption.text[phrase.start : phrase.end],
+                    "start": phrase.start,
+                    "end": phrase.end,
+                    "role": phrase.role,
+                    "boxes": boxes,
+                }
+            )
     return pd.DataFrame(rows)

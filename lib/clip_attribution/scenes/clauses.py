@@ -10,8 +10,12 @@ from .vocabulary import COLOURS, NOUNS, OPPOSITE, is_held_out, plural
 from .world import Entity, Scene, generator, lay_out, pick, sample_scene
 
 PHRASING, LAYOUT, CHANGE = 8, 9, 10  # third key of the random streams, after those of the others
-RELATIONS = {"left": "to the left of", "right": "to the right of", "above": "above",
-             "below": "below"}  # fmt: skip
+RELATIONS = {
+    "left": "to the left of",
+    "right": "to the right of",
+    "above": "above",
+    "below": "below",
+}
 TRIES = 40
 
 
@@ -78,8 +82,16 @@ def other_noun(scene: Scene, entity: Entity, rng: np.random.Generator) -> str:
     """
     taken = {e.noun for e in scene.entities}
     vowel = entity.noun.startswith(VOWELS)
-    return pick(rng, [w for w in NOUNS if w not in taken and not is_held_out(w, entity.colour)
-                      and w.startswith(VOWELS) == vowel])  # fmt: skip
+    return pick(
+        rng,
+        [
+            w
+            for w in NOUNS
+            if w not in taken
+            and not is_held_out(w, entity.colour)
+            and w.startswith(VOWELS) == vowel
+        ],
+    )
 
 
 def other_colour(scene: Scene, entity: Entity, rng: np.random.Generator) -> str:
@@ -98,8 +110,13 @@ def with_entity(scene: Scene, place: int, **facts) -> Scene:
 def swapped(scene: Scene, fact: str) -> Scene:
     """The scene with a fact of both entities ("noun", "colour") exchanged; not laid out."""
     first, second = scene.entities
-    return replace(scene, entities=(replace(first, **{fact: getattr(second, fact)}),
-                                    replace(second, **{fact: getattr(first, fact)})))  # fmt: skip
+    return replace(
+        scene,
+        entities=(
+            replace(first, **{fact: getattr(second, fact)}),
+            replace(second, **{fact: getattr(first, fact)}),
+        ),
+    )
 
 
 def turned(scene: Scene) -> Scene:

@@ -39,10 +39,13 @@ def possible(scene: Scene, kind: str) -> bool:
     return {
         "size": any(e.size for e in scene.entities),
         "count": any(e.count > 1 for e in scene.entities),
-        "position": pair, "state": scene.state is not None, "name": scene.name is not None,
+        "position": pair,
+        "state": scene.state is not None,
+        "name": scene.name is not None,
         "swap_noun": pair and len({e.count > 1 for e in scene.entities}) == 1,
-        "swap_colour": pair, "swap_relation": pair and scene.position is not None,
-    }.get(kind, True)  # fmt: skip
+        "swap_colour": pair,
+        "swap_relation": pair and scene.position is not None,
+    }.get(kind, True)
 
 
 def make_foil(scene: Scene, kind: str, rng: np.random.Generator) -> Foil:

@@ -15,9 +15,15 @@ WHOLE: Box = (0, 0, SIDE, SIDE)
 VOWELS = tuple("aeiou")
 NUMERALS = {number: word for word, number in COUNTS.items()}
 ROLE_OF_KIND = {
-    "noun": "object", "ground": "object", "name": "object", "colour": "attribute",
-    "size": "attribute", "count": "attribute", "position": "relation", "state": "relation",
-}  # fmt: skip
+    "noun": "object",
+    "ground": "object",
+    "name": "object",
+    "colour": "attribute",
+    "size": "attribute",
+    "count": "attribute",
+    "position": "relation",
+    "state": "relation",
+}
 
 
 @dataclass(frozen=True)
@@ -170,9 +176,13 @@ def _boxes(scene: Scene, number: int) -> tuple[Box, ...]:
 
 
 ABOUT = (
-    "an afternoon of {theme}", "a story about {theme}", "the history of {theme}",
-    "the annual {theme} festival", "the museum of {theme}", "a guide to {theme}",
-)  # fmt: skip
+    "an afternoon of {theme}",
+    "a story about {theme}",
+    "the history of {theme}",
+    "the annual {theme} festival",
+    "the museum of {theme}",
+    "a guide to {theme}",
+)
 
 
 def about(scene: Scene, rng: np.random.Generator) -> Caption:
@@ -186,8 +196,14 @@ def about(scene: Scene, rng: np.random.Generator) -> Caption:
 
 
 def _about_pos(word: str) -> str:
-    known = {"an": "DET", "a": "DET", "the": "DET", "of": "ADP", "about": "ADP", "to": "ADP",
-             "and": "CCONJ", "annual": "ADJ"}  # fmt: skip
+    known = {
+        "an": "DET",
+        "a": "DET",
+        "the": "DET",
+        "of": "ADP",
+        "about": "ADP",
+        "to": "ADP",
+        "and": "CCONJ",
+        "annual": "ADJ",
+    }
     return known.get(word, "NOUN")
-
-

@@ -44,9 +44,7 @@ def _blend(canvas, box, coverage, colour) -> None:
 def _draw_glyph(canvas, entity, box) -> None:
     code, outlined = NOUNS[entity.noun]
     colour = COLOURS[entity.colour]
-    ink, silhouette = masks(
-        chr(code), box[2] - box[0], box[3] - box[1], flipped=entity.flipped
-    )
+    ink, silhouette = masks(chr(code), box[2] - box[0], box[3] - box[1], flipped=entity.flipped)
     if outlined:  # dark lines on a filled shape; light lines where the fill itself is dark
         line = PALE if sum(colour) < 200 else DARK
         _blend(canvas, box, silhouette, colour)
@@ -99,6 +97,8 @@ def _texture(name: str) -> np.ndarray:
     else:  # gravel: coarse grains
         pattern = noise[y // 2, x // 2]
     amount = {"sand": 0.3, "snow": 0.25, "water": 0.25, "tile": 0.3}.get(name, 0.4)
-    return (np.float32(GROUNDS[name]) * (1 + amount * (pattern - 0.5))[..., None]).astype(
-        np.float32
-    ).clip(0, 255)
+    return (
+        (np.float32(GROUNDS[name]) * (1 + amount * (pattern - 0.5))[..., None])
+        .astype(np.float32)
+        .clip(0, 255)
+    )

@@ -22,9 +22,7 @@ def _fine_masks(text: str, bold: bool) -> tuple[Image.Image, Image.Image]:
     """(ink, silhouette): what the font paints, and the same with every hole filled."""
     file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     font = FontProperties(fname=f"{matplotlib.get_data_path()}/fonts/ttf/{file}")
-    polygons = [
-        p for p in TextPath((0, 0), text, size=FINE, prop=font).to_polygons() if len(p) > 2
-    ]
+    polygons = [p for p in TextPath((0, 0), text, size=FINE, prop=font).to_polygons() if len(p) > 2]
     points = np.concatenate(polygons)
     low, span = points.min(0), points.max(0) - points.min(0)
     scale = FINE / span.max()

@@ -117,14 +117,19 @@ def _directed(rng, entity: Entity, combinations: str, other: Entity) -> Entity:
 
     def fits(noun: str, colour: str) -> bool:
         return noun != other.noun and combinations in (
-            "any", "novel" if is_held_out(noun, colour) else "seen"
-        )  # fmt: skip
+            "any",
+            "novel" if is_held_out(noun, colour) else "seen",
+        )
 
     nouns = [noun for noun in DIRECTIONS if fits(noun, entity.colour)]
     if nouns:
         return replace(entity, noun=pick(rng, nouns))
-    pairs = [(noun, colour) for noun in DIRECTIONS for colour in COLOURS
-             if colour != other.colour and fits(noun, colour)]  # fmt: skip
+    pairs = [
+        (noun, colour)
+        for noun in DIRECTIONS
+        for colour in COLOURS
+        if colour != other.colour and fits(noun, colour)
+    ]
     noun, colour = pick(rng, pairs)
     return replace(entity, noun=noun, colour=colour)
 

@@ -57,8 +57,9 @@ def curve_panels(curves, summary, parts: str):
         for method, own in curves[curves["kind"] == kind].groupby("method", sort=False):
             colour = colours.get(method, GREY)
             line = ":" if method == RANDOM else "-"
-            upper.fill_between(own["share"], own["low"], own["high"], color=colour, alpha=0.12,
-                               linewidth=0)  # fmt: skip
+            upper.fill_between(
+                own["share"], own["low"], own["high"], color=colour, alpha=0.12, linewidth=0
+            )
             upper.plot(own["share"], own["value"], color=colour, linewidth=1, linestyle=line)
         verb = "taken away" if kind == "deletion" else "put back"
         upper.set(title=kind, xticks=(0, 0.5, 1))
@@ -79,8 +80,17 @@ def gain_dots(ax, data, colours: dict) -> None:
     for y, (method, colour) in enumerate(colours.items()):
         row = data.loc[method]
         around = [[row["gain"] - row["gain_low"]], [row["gain_high"] - row["gain"]]]
-        ax.errorbar(row["gain"], y, xerr=around, fmt="o", color=colour, markersize=3, linewidth=1,
-                    capsize=1.5, capthick=0.8)  # fmt: skip
+        ax.errorbar(
+            row["gain"],
+            y,
+            xerr=around,
+            fmt="o",
+            color=colour,
+            markersize=3,
+            linewidth=1,
+            capsize=1.5,
+            capthick=0.8,
+        )
     ax.axvline(0, color=GREY, linestyle=":", linewidth=1)
     ax.set_yticks(range(len(colours)), list(colours))
     ax.set_ylim(len(colours) - 0.5, -0.5)
@@ -113,8 +123,10 @@ def sanity_panels(data):
         ax.set_axis_off()
     panels[0, 0].set(ylim=(min(-0.55, *data["low"].dropna()), 1.05), yticks=(-0.5, 0, 0.5, 1))
     figure.supylabel("rank correlation with the original map", size=7.5)
-    legend_above(figure, Line2D([], [], color=GREY, linestyle=":", linewidth=1,
-                                label="another picture's map"))  # fmt: skip
+    legend_above(
+        figure,
+        Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="another picture's map"),
+    )
     return figure
 
 

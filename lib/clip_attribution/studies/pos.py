@@ -17,7 +17,6 @@ MEASURES = ("precision", "recall", "F1")
 WORDS = {"aligned": "#b5b5b5", "foiled": ORANGE}
 
 
-
 def detection_dots(data, chance):
     """Precision, recall and F1 of each part of speech, and (grey) what blind picking finds.
 
@@ -57,9 +56,20 @@ def attribution_boxes(words, separation, epsilon: float):
     own = own.assign(word=np.where(own["foiled"], "foiled", "aligned"))
     figure = new_figure(1.05 + 0.3 * len(tags))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
-    sns.boxplot(own, x="attribution", y="pos", hue="word", order=tags, ax=left, whis=(5, 95),
-                hue_order=WORDS, palette=list(WORDS.values()), showfliers=False, linewidth=0.6,
-                gap=0.15)  # fmt: skip
+    sns.boxplot(
+        own,
+        x="attribution",
+        y="pos",
+        hue="word",
+        order=tags,
+        ax=left,
+        whis=(5, 95),
+        hue_order=WORDS,
+        palette=list(WORDS.values()),
+        showfliers=False,
+        linewidth=0.6,
+        gap=0.15,
+    )
     left.get_legend().remove()
     left.axvline(0, color=INK, linewidth=0.6)
     left.axvline(epsilon, color=INK, linewidth=0.6, linestyle="--")

@@ -85,8 +85,12 @@ def data_facts(pairs: pd.DataFrame, dataset: str, data: str = "") -> dict:
     """What was measured on, for the record: name, number of pairs and foils, hash of the rows."""
     rows = pairs[[name for name in LABELS if name in pairs]].astype(str).to_numpy().tolist()
     name = dataset if dataset == "scenes" else Path(data).name
-    return {"name": name, "n": len(pairs), "foils": int(pairs["is_foil"].sum()),
-            "hash": digest(rows)}  # fmt: skip
+    return {
+        "name": name,
+        "n": len(pairs),
+        "foils": int(pairs["is_foil"].sum()),
+        "hash": digest(rows),
+    }
 
 
 def true_tags(words: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:

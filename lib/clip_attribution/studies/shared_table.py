@@ -38,9 +38,11 @@ def report(table: AblationTable) -> str:
     lost = f"; {len(errors)} left out, the first because: {errors.iloc[0]}" if len(errors) else ""
     cut = int(pairs["truncated"].sum())
     cut = f"; {cut} longer than the context and cut" if cut else ""
-    return (f"{len(pairs):,} captions ({pairs['is_foil'].sum():,} foils), {len(table.words):,} "
-            f"words, {len(table.variants)} ReLU variants x {table.values.shape[1]} layer counts"
-            f"{cut}{lost}")  # fmt: skip
+    return (
+        f"{len(pairs):,} captions ({pairs['is_foil'].sum():,} foils), {len(table.words):,} "
+        f"words, {len(table.variants)} ReLU variants x {table.values.shape[1]} layer counts"
+        f"{cut}{lost}"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

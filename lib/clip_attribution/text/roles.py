@@ -25,17 +25,42 @@ from ..errors import UserError
 from .pos import load_tagger
 
 ROLES = ("object", "attribute", "relation")
-SIDES = ("left", "right", "top", "bottom", "front", "back", "side", "middle", "center", "centre",
-         "edge", "end", "corner")  # fmt: skip
+SIDES = (
+    "left",
+    "right",
+    "top",
+    "bottom",
+    "front",
+    "back",
+    "side",
+    "middle",
+    "center",
+    "centre",
+    "edge",
+    "end",
+    "corner",
+)
 PHRASES = tuple(
     f"{before} {the}{side} of"
     for before in ("to", "on", "at", "in")
     for the in ("the ", "")
     for side in (*SIDES, "left side", "right side", "left hand side", "right hand side")
 ) + (
-    "left of", "right of", "next to", "close to", "near to", "adjacent to", "on to", "out of",
-    "away from", "in between", "inside of", "outside of", "along with", "on board",
-)  # fmt: skip
+    "left of",
+    "right of",
+    "next to",
+    "close to",
+    "near to",
+    "adjacent to",
+    "on to",
+    "out of",
+    "away from",
+    "in between",
+    "inside of",
+    "outside of",
+    "along with",
+    "on board",
+)
 LONGEST = max(len(phrase.split()) for phrase in PHRASES)
 NOMINAL = ("NOUN", "PROPN")  # never an attribute: where the parse says so, it has lost its way
 LISTED = ("conj", "appos")  # in "a cup, a plate and a fork" spaCy calls the plate an apposition

@@ -117,9 +117,13 @@ def _hugging_face(tokenizer, text, context_length):
 def _standard(fast, text, context_length):
     """The tokenizer's own BOS, EOT and truncation."""
     row = fast(
-        text, truncation=True, max_length=context_length, verbose=False,
-        return_offsets_mapping=True, return_special_tokens_mask=True,
-    )  # fmt: skip
+        text,
+        truncation=True,
+        max_length=context_length,
+        verbose=False,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
     ids, special = row["input_ids"], row["special_tokens_mask"]
     offsets = [o for o, s in zip(row["offset_mapping"], special, strict=True) if not s]
     cut = len(ids) >= context_length

@@ -45,15 +45,17 @@ def encode_views(
     with ThreadPoolExecutor(2) as pool:
 
         def encode(part):
-            read = dict(zip(part, pool.map(lambda view: _pixels(clip, view, root), part),
-                            strict=True))  # fmt: skip
+            read = dict(
+                zip(part, pool.map(lambda view: _pixels(clip, view, root), part), strict=True)
+            )
             good = {v: p for v, p in read.items() if not isinstance(p, str)}
             features = encode_pixels(clip, list(good.values())) if good else ()
             reasons = {v: p for v, p in read.items() if isinstance(p, str)}
             return dict(zip(good, features, strict=True)), reasons
 
-        return in_chunks("images", views, encode, model_facts(clip),
-                         lambda view: states(view[0]), **run)  # fmt: skip
+        return in_chunks(
+            "images", views, encode, model_facts(clip), lambda view: states(view[0]), **run
+        )
 
 
 def in_chunks(
@@ -89,8 +91,10 @@ def write_features(path: Path, chunk: list, features: dict, reasons: dict) -> No
     """Write one chunk: a row an item, in order, with its feature or its reason."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = [features[item].numpy() if item in features else None for item in chunk]
-    columns = {"feature": pa.array(values, pa.list_(pa.float32())),
-               "reason": pa.array([reasons.get(item) for item in chunk], pa.string())}  # fmt: skip
+    columns = {
+        "feature": pa.array(values, pa.list_(pa.float32())),
+        "reason": pa.array([reasons.get(item) for item in chunk], pa.string()),
+    }
     write_parquet(pa.table(columns), path)
 
 

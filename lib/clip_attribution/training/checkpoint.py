@@ -54,8 +54,9 @@ def load_checkpoint(out: Path, key: str, model, optimizer, state: dict) -> tuple
         return 0, []
     tensors, metadata = read_tensors(out / STATE)
     if metadata.get("key") != key:
-        raise UserError(f"{out} holds a run with other options, weights or pairs: choose another "
-                        "folder")  # fmt: skip
+        raise UserError(
+            f"{out} holds a run with other options, weights or pairs: choose another folder"
+        )
     own = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     model.load_state_dict(own)
     parts: dict = {}
@@ -85,8 +86,10 @@ def load_final(out: Path, key: str, model) -> list | None:
         return None
     tensors, metadata = read_tensors(out / FINAL)
     if metadata.get("key") != key:
-        raise UserError(f"{out} holds a finished run with other options, weights or pairs: choose "
-                        "another folder")  # fmt: skip
+        raise UserError(
+            f"{out} holds a finished run with other options, weights or pairs: choose "
+            "another folder"
+        )
     model.load_state_dict(tensors)
     return read_rows(out / LOG)
 

@@ -51,8 +51,10 @@ def everyones(value, world: int) -> list:
 def agree(value, world: int) -> None:
     """Raise UserError, on all processes, unless all have the same value."""
     if any(other != value for other in everyones(value, world)):
-        raise UserError("the processes do not read the same pairs or the same output folder: both "
-                        "must lie on a disk that all of them see")  # fmt: skip
+        raise UserError(
+            "the processes do not read the same pairs or the same output folder: both "
+            "must lie on a disk that all of them see"
+        )
 
 
 def sum_gradients(parameters, world: int) -> None:

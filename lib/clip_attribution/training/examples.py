@@ -89,10 +89,14 @@ def read_examples(clip, pairs, image_root=None, nlp=None, numerals=False, progre
     faults = [row_fault(clip, row) for row in pairs.to_dict("records")]
     read = [ref for ref, fault in zip(pairs["image"], faults, strict=True) if fault is None]
     pictures = Pictures(clip, read, image_root, progress)
-    faults = pd.Series([
-        fault or pictures.faults.get(image_key(ref))
-        for ref, fault in zip(pairs["image"], faults, strict=True)
-    ], pairs.index, dtype=object)  # fmt: skip
+    faults = pd.Series(
+        [
+            fault or pictures.faults.get(image_key(ref))
+            for ref, fault in zip(pairs["image"], faults, strict=True)
+        ],
+        pairs.index,
+        dtype=object,
+    )
     good, left_out = pairs[faults.isna()], pairs.assign(error=faults)[faults.notna()]
     if not len(good):
         why = f" (the first row: {faults.iloc[0]})" if len(faults) else ""

@@ -53,9 +53,7 @@ def batch_examples(seed: int, step: int, size: int, template: str) -> list[Examp
     while len(examples) < size:
         scene = sample_scene(rng)
         examples.append(Example(scene, about(scene, rng).text))
-    return [
-        replace(e, text=template + e.text) if rng.random() < 0.35 else e for e in examples
-    ]
+    return [replace(e, text=template + e.text) if rng.random() < 0.35 else e for e in examples]
 
 
 def family(rng: np.random.Generator) -> list[Example]:
@@ -63,8 +61,9 @@ def family(rng: np.random.Generator) -> list[Example]:
     scene = sample_scene(rng)
     entity = int(rng.random() * len(scene.entities))
     alone = rng.random() < 0.2  # captions that name one thing only
-    kinds = [k for k in KIND_WEIGHTS if _varies(scene, k, entity) and (
-        not alone or k in ENTITY_KINDS)]  # fmt: skip
+    kinds = [
+        k for k in KIND_WEIGHTS if _varies(scene, k, entity) and (not alone or k in ENTITY_KINDS)
+    ]
     weights = np.cumsum([KIND_WEIGHTS[k] for k in kinds])
     scenes, varied = [scene], []
     for _ in range(FAMILY - 1):
@@ -72,8 +71,10 @@ def family(rng: np.random.Generator) -> list[Example]:
         scenes.append(vary(scene, kind, entity, rng))
         varied.append(kind)
     frame = int(rng.random() * 2**31)
-    return [Example(s, _caption(s, frame, tuple(varied), entity if alone else None).text)
-            for s in scenes]  # fmt: skip
+    return [
+        Example(s, _caption(s, frame, tuple(varied), entity if alone else None).text)
+        for s in scenes
+    ]
 
 
 def _caption(scene: Scene, frame: int, mention, entity: int | None) -> Caption:
@@ -85,8 +86,11 @@ def _caption(scene: Scene, frame: int, mention, entity: int | None) -> Caption:
 
 def _varies(scene: Scene, kind: str, entity: int) -> bool:
     subject = scene.entities[entity]
-    return {"size": subject.count == 1, "count": subject.count > 1,
-            "name": scene.name is not None}.get(kind, True)  # fmt: skip
+    return {
+        "size": subject.count == 1,
+        "count": subject.count > 1,
+        "name": scene.name is not None,
+    }.get(kind, True)
 
 
 def vary(scene: Scene, kind: str, entity: int, rng: np.random.Generator) -> Scene:
@@ -99,8 +103,13 @@ def vary(scene: Scene, kind: str, entity: int, rng: np.random.Generator) -> Scen
     taken_colours = {e.colour for e in scene.entities}
     if kind == "noun":
         directed = scene.state == "facing" and entity == 0
-        options = [n for n in NOUNS if n not in taken and not is_held_out(n, old.colour)
-                   and (not directed or n in DIRECTIONS)]  # fmt: skip
+        options = [
+            n
+            for n in NOUNS
+            if n not in taken
+            and not is_held_out(n, old.colour)
+            and (not directed or n in DIRECTIONS)
+        ]
         new = replace(old, noun=pick(rng, options)) if options else old
     elif kind == "colour":
         options = [c for c in COLOURS if c not in taken_colours and not is_held_out(old.noun, c)]

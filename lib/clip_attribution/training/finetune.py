@@ -77,8 +77,9 @@ def train(run: "Run", out: Path, key: str, save_every: int, progress: bool) -> l
     quiet = not progress or run.rank > 0
     run.calibrate(quiet)
     name = run.cfg["method"] if run.state["lam"] else "contrastive"
-    bar = tqdm(range(start, run.steps), name, run.steps, initial=start, mininterval=1,
-               disable=quiet)  # fmt: skip
+    bar = tqdm(
+        range(start, run.steps), name, run.steps, initial=start, mininterval=1, disable=quiet
+    )
     for step in bar:
         log.append(run.step(step))
         bar.set_postfix({name: f"{log[-1][name]:.3g}" for name in ("itc", "attr")})
@@ -154,8 +155,10 @@ class Run:
         visual.requires_grad_(True)
         lam = self.cfg["share"] * self.cfg["itc"] * itc / attr if attr else math.inf
         if lam > MAX_LAM:
-            raise UserError("the attribution loss has no gradient to speak of on the first batches "
-                            f"(lam would be {lam:.1g}): give lam")  # fmt: skip
+            raise UserError(
+                "the attribution loss has no gradient to speak of on the first batches "
+                f"(lam would be {lam:.1g}): give lam"
+            )
         self.state["lam"] = distributed.everyones(lam, self.world)[0]
 
     def step(self, step: int) -> dict:
@@ -172,8 +175,11 @@ class Run:
 
 def text_norm(model) -> float:
     """Norm of the gradient on the text tower."""
-    own = [p.grad for name, p in model.named_parameters()
-           if p.grad is not None and not name.startswith(("visual.", "logit_"))]  # fmt: skip
+    own = [
+        p.grad
+        for name, p in model.named_parameters()
+        if p.grad is not None and not name.startswith(("visual.", "logit_"))
+    ]
     return torch.stack([g.norm() for g in own]).norm().item() if own else 0.0
 
 
@@ -207,8 +213,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped; the same command goes on from the last checkpoint",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"{parser.prog}: stopped; the same command goes on from the last checkpoint",
+            file=sys.stderr,
+        )
         return 130
     finally:
         distributed.stop()
@@ -217,13 +225,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_command(
-    pairs, out, images, model, pretrained, model_config, device, numerals, save_every, quiet,
+    pairs,
+    out,
+    images,
+    model,
+    pretrained,
+    model_config,
+    device,
+    numerals,
+    save_every,
+    quiet,
     **options,
-):  # fmt: skip
+):
     """Load model and table, fine-tune, say what was left out; the folder of the results."""
     table = read_pairs(pairs).to_pandas()
-    clip = load_clip(model, pretrained, model_config=model_config,
-                     device=distributed.local_device(device))  # fmt: skip
+    clip = load_clip(
+        model, pretrained, model_config=model_config, device=distributed.local_device(device)
+    )
     rank, _ = distributed.start(clip.device)
     shown, root = not quiet and rank == 0, Path(images) if images else Path(pairs).parent
     examples, left_out = read_examples(clip, table, root, numerals=numerals, progress=shown)

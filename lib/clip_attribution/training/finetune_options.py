@@ -12,11 +12,25 @@ from ..trace.pooling import can_trim
 from .attributions import TRAINABLE
 
 DEFAULTS = {
-    "objective": "cae", "method": "attention", "lam": None, "itc": 1.0, "margin": 0.0, "k": 4,
-    "hard_negatives": False, "epochs": 5, "batch": 256, "accumulate": 1, "lr": 5e-7, "warmup": 50,
-    "weight_decay": 0.2, "seed": 0, "precision": "fp32", "calibration": 20, "share": 0.1,
+    "objective": "cae",
+    "method": "attention",
+    "lam": None,
+    "itc": 1.0,
+    "margin": 0.0,
+    "k": 4,
+    "hard_negatives": False,
+    "epochs": 5,
+    "batch": 256,
+    "accumulate": 1,
+    "lr": 5e-7,
+    "warmup": 50,
+    "weight_decay": 0.2,
+    "seed": 0,
+    "precision": "fp32",
+    "calibration": 20,
+    "share": 0.1,
     "steps": None,
-}  # fmt: skip
+}
 MEANING = {
     "objective": "contrastive, or cae: with the attribution loss beside it",
     "method": f"attribution that is trained on: {', '.join(TRAINABLE)}",
@@ -51,8 +65,10 @@ def check_options(options: dict, clip, examples, world: int = 1) -> dict:
     cfg = DEFAULTS | options
     check_values(cfg)
     if getattr(clip.model, "logit_bias", None) is not None:
-        raise UserError("the model has a logit_bias: its loss is a sigmoid one, and only the "
-                        "softmax loss is trained here; choose a model without")  # fmt: skip
+        raise UserError(
+            "the model has a logit_bias: its loss is a sigmoid one, and only the "
+            "softmax loss is trained here; choose a model without"
+        )
     if cfg["lam"] is None and cfg["itc"] and not cfg["share"]:
         cfg["lam"] = 0.0  # what calibration would give, if the attribution loss has a gradient
     pairs, parts = len(examples.captions), cfg["accumulate"] * world
@@ -65,8 +81,10 @@ def check_options(options: dict, clip, examples, world: int = 1) -> dict:
     if not can_trim(clip.model):
         raise UserError("the objective cae needs a causal text tower that is pooled at EOT")
     if not (examples.objects.any(-1) & examples.composition.any(-1)).any():
-        raise UserError("no caption has both an object and a relation or attribute: nothing for "
-                        "the objective cae")  # fmt: skip
+        raise UserError(
+            "no caption has both an object and a relation or attribute: nothing for "
+            "the objective cae"
+        )
     return cfg
 
 
@@ -97,8 +115,9 @@ def is_number(value) -> bool:
 
 def build_parser(about: str) -> argparse.ArgumentParser:
     """The command line of fine-tuning."""
-    parser = argparse.ArgumentParser("python -m clip_attribution.training.finetune",
-                                     description=about)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        "python -m clip_attribution.training.finetune", description=about
+    )
     parser.add_argument("pairs", metavar="PAIRS", help="a table with the columns image and caption")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
     parser.add_argument("--images", help="folder of the pictures (default: that of PAIRS)")
@@ -106,8 +125,13 @@ def build_parser(about: str) -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", help="as for clip-attribution score")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--numerals", action="store_true", help="count numbers as attributes")
-    parser.add_argument("--save-every", type=int, default=100, metavar="STEPS",
-                        help="steps between checkpoints (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--save-every",
+        type=int,
+        default=100,
+        metavar="STEPS",
+        help="steps between checkpoints (default: %(default)s)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     for name, value in DEFAULTS.items():
         option = f"--{name.replace('_', '-')}"

@@ -14,8 +14,20 @@ from itertools import combinations
 
 import numpy as np
 
-SYMMETRIC = ("next to", "beside", "near", "near to", "close to", "adjacent to", "alongside", "by",
-             "along with", "with", "touching", "overlapping")  # fmt: skip
+SYMMETRIC = (
+    "next to",
+    "beside",
+    "near",
+    "near to",
+    "close to",
+    "adjacent to",
+    "alongside",
+    "by",
+    "along with",
+    "with",
+    "touching",
+    "overlapping",
+)
 ARTICLE = re.compile(r"\b(?P<letter>a)n?(?P<space>\s+)$", re.IGNORECASE)
 
 

@@ -92,13 +92,18 @@ def write_card(folder: Path, n: int, seed: int) -> Path:
         "retrieval": {"trained": retrieval(clip, seed), "chance": 1 / 256},
     }
     facts = {
-        "weights_hash": clip.weights_hash, "size_mb": round(file.stat().st_size / 1e6, 1),
+        "weights_hash": clip.weights_hash,
+        "size_mb": round(file.stat().st_size / 1e6, 1),
         "parameters": sum(p.numel() for p in clip.model.parameters()),
         "training": json.loads(metadata["training"]),
         "model_cfg": json.loads(metadata["model_cfg"]),
-        "n": n, "seed": seed, "python": platform.python_version(), "torch": torch.__version__,
-        "open_clip": open_clip.__version__, "numpy": np.__version__,
-    }  # fmt: skip
+        "n": n,
+        "seed": seed,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        "numpy": np.__version__,
+    }
     write_json({**facts, "measured": measured}, folder / "model_card.json")
     card = folder / "MODEL_CARD.md"
     card.write_text(card_text(facts, measured))
@@ -115,8 +120,10 @@ def card_text(facts: dict, measured: dict) -> str:
     """The card as Markdown."""
     training, top1 = facts["training"], measured["retrieval"]["trained"]
     lines = [
-        "# The embedded model", "",
-        "Written by `make card`; every number below is measured by that command.", "",
+        "# The embedded model",
+        "",
+        "Written by `make card`; every number below is measured by that command.",
+        "",
         f"An open_clip `CLIP` of {facts['parameters'] / 1e6:.1f} M parameters "
         f"({facts['size_mb']} MB, weights {facts['weights_hash']}): "
         f"{facts['model_cfg']['vision_cfg']['image_size']}-pixel pictures in "
@@ -124,7 +131,8 @@ def card_text(facts: dict, measured: dict) -> str:
         f"{facts['model_cfg']['vision_cfg']['layers']} vision and "
         f"{facts['model_cfg']['text_cfg']['layers']} text layers of width "
         f"{facts['model_cfg']['text_cfg']['width']}, "
-        f"context {facts['model_cfg']['text_cfg']['context_length']}.", "",
+        f"context {facts['model_cfg']['text_cfg']['context_length']}.",
+        "",
         f"Trained on {training['scenes']:,} pictures of the embedded world "
         f"({training['steps']:,} steps of {training['batch']}) by "
         "`python -m clip_attribution.training.pretrain`: CLIP's contrastive loss over batches of "
@@ -133,30 +141,41 @@ def card_text(facts: dict, measured: dict) -> str:
         f"{training['facts_from']:,} on also size, count and name) whose heads were thrown away. "
         "Positions and "
         "states were never varied within a family, so relations are its weakness, as they are in "
-        "models of ordinary size. It knows nothing but this world.", "",
+        "models of ordinary size. It knows nothing but this world.",
+        "",
         f"Top-1 of image to text among 256 unrelated scenes: **{_cell(top1)}**, n = {top1.n}, "
-        f"chance {1 / 256:.3f}.", "",
-        f"## Foils, {facts['n']} pairs a type (seed {facts['seed']}, never trained on)", "",
+        f"chance {1 / 256:.3f}.",
+        "",
+        f"## Foils, {facts['n']} pairs a type (seed {facts['seed']}, never trained on)",
+        "",
         "Share of pairs in which the true caption scores higher than the false one (chance .5; "
-        "brackets: 95 % bootstrap interval).", "",
-        "| foil type | trained | untrained weights |", "|---|---|---|",
-    ]  # fmt: skip
+        "brackets: 95 % bootstrap interval).",
+        "",
+        "| foil type | trained | untrained weights |",
+        "|---|---|---|",
+    ]
     for kind, row in measured["trained"].items():
         base = measured["untrained"][kind]["foil-pair accuracy"]
         lines.append(f"| {kind} | {_cell(row['foil-pair accuracy'])} | {_cell(base)} |")
     lines += [
-        "", "Made of (noun, colour) pairs that training never showed:", "",
-        "| foil type | foil-pair accuracy | location accuracy, all layers |", "|---|---|---|",
-    ]  # fmt: skip
+        "",
+        "Made of (noun, colour) pairs that training never showed:",
+        "",
+        "| foil type | foil-pair accuracy | location accuracy, all layers |",
+        "|---|---|---|",
+    ]
     for kind, row in measured["novel"].items():
         cells = _cell(row["foil-pair accuracy"]), _cell(row["all layers"])
         lines.append(f"| {kind} | {cells[0]} | {cells[1]} |")
     lines += [
-        "", "## Location accuracy of CLIP4DM", "",
-        "Share of foils whose most negative word is the replaced one, by the text layers used.", "",
+        "",
+        "## Location accuracy of CLIP4DM",
+        "",
+        "Share of foils whose most negative word is the replaced one, by the text layers used.",
+        "",
         "| foil type | " + " | ".join(LAYERS) + " | chance | untrained, all layers |",
         "|---|" + "---|" * (len(LAYERS) + 2),
-    ]  # fmt: skip
+    ]
     for kind in KINDS:
         row = measured["trained"][kind]
         cells = [_cell(row[name]) for name in LAYERS] + [f"{row['chance'].value:.3f}"]

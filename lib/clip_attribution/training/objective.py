@@ -72,8 +72,9 @@ def make_part(clip, examples, rows, negatives, weights: Weights, k: int, seed: i
 
 def add_replacements(part: Part, clip, examples, rows, k: int, seed: int) -> None:
     """Draw what perturbation puts in; a token of no concept that can be replaced has no value."""
-    captions, concepts = ([column[i] for i in rows]
-                          for column in (examples.captions, examples.concepts))  # fmt: skip
+    captions, concepts = (
+        [column[i] for i in rows] for column in (examples.captions, examples.concepts)
+    )
     known = torch.zeros_like(part.objects)
     pairs = zip(captions, concepts, strict=True)
     if any(any(draw(*pair, examples.candidates, 1, seed)) for pair in pairs):

@@ -28,15 +28,28 @@ from ..scenes.vocabulary import COLOURS, NAMES, NOUNS
 from .families import batch_examples, patch_labels, pixels
 
 TEMPLATE = "A photo depicts "
-PREPROCESS = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
-              "interpolation": "bicubic"}  # fmt: skip
+PREPROCESS = {
+    "size": 64,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.25, 0.25, 0.25],
+    "interpolation": "bicubic",
+}
 MODEL = {
     "embed_dim": 256,
     "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 4, "width": 128, "head_width": 32},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 6},
 }
-DEFAULTS = {"steps": 4400, "batch": 128, "lr": 1e-3, "warmup": 300, "decay": 0.3,
-            "weight_decay": 0.05, "dense": 1.0, "facts_from": 1710, "seed": 20240}  # fmt: skip
+DEFAULTS = {
+    "steps": 4400,
+    "batch": 128,
+    "lr": 1e-3,
+    "warmup": 300,
+    "decay": 0.3,
+    "weight_decay": 0.05,
+    "dense": 1.0,
+    "facts_from": 1710,
+    "seed": 20240,
+}
 
 
 class Batches(torch.utils.data.Dataset):
@@ -148,8 +161,10 @@ def make_optimizer(model: nn.Module, head: nn.Module, cfg: dict) -> torch.optim.
     named = [*model.named_parameters(), *head.named_parameters()]
     plain = [p for n, p in named if p.ndim < 2 or "embedding" in n]
     decayed = [p for n, p in named if not (p.ndim < 2 or "embedding" in n)]
-    groups = [{"params": decayed, "weight_decay": cfg["weight_decay"]},
-              {"params": plain, "weight_decay": 0.0}]  # fmt: skip
+    groups = [
+        {"params": decayed, "weight_decay": cfg["weight_decay"]},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=cfg["lr"], betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
@@ -188,8 +203,13 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
         with torch.no_grad():
             model.logit_scale.clamp_(max=4.6052)  # CLIP's own limit: a scale of 100
         if step % 20 == 0:
-            row = {"step": step, "loss": loss.item(), "contrastive": contrastive.item(),
-                   "top1": top1.item(), "scale": model.logit_scale.exp().item()}  # fmt: skip
+            row = {
+                "step": step,
+                "loss": loss.item(),
+                "contrastive": contrastive.item(),
+                "top1": top1.item(),
+                "scale": model.logit_scale.exp().item(),
+            }
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "step"})
             with open(folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(row) + "\n")
@@ -201,8 +221,12 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
 
 def save_checkpoint(path: Path, model, head, optimizer, step: int) -> None:
     """Write everything that a resumed run needs; the file is replaced in one step."""
-    state = {"model": model.state_dict(), "head": head.state_dict(),
-             "optimizer": optimizer.state_dict(), "step": step}  # fmt: skip
+    state = {
+        "model": model.state_dict(),
+        "head": head.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+    }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)
@@ -211,10 +235,19 @@ def save_checkpoint(path: Path, model, head, optimizer, step: int) -> None:
 def export(model: CLIP, cfg: dict, path: Path) -> None:
     """Weights as float16 safetensors, with model, preprocessing and training in the metadata."""
     weights = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
-    training = {**cfg, "scenes": cfg["steps"] * cfg["batch"], "template": TEMPLATE,
-                "torch": torch.__version__, "open_clip": open_clip.__version__}  # fmt: skip
-    metadata = {"format": "pt", "model_cfg": json.dumps(MODEL),
-                "preprocess": json.dumps(PREPROCESS), "training": json.dumps(training)}  # fmt: skip
+    training = {
+        **cfg,
+        "scenes": cfg["steps"] * cfg["batch"],
+        "template": TEMPLATE,
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+    }
+    metadata = {
+        "format": "pt",
+        "model_cfg": json.dumps(MODEL),
+        "preprocess": json.dumps(PREPROCESS),
+        "training": json.dumps(training),
+    }
     temporary = path.with_suffix(".tmp")
     save_file(weights, temporary, metadata)
     os.replace(temporary, path)

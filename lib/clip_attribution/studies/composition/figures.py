@@ -26,8 +26,13 @@ def accuracy_dots(data):
     panels = []
     for measure in MAIN[:4]:
         own = data[data["measure"] == measure]
-        panels.append((measure, own, [name.removesuffix(f" {measure.split()[0]}")
-                                      for name in own["benchmark"]]))  # fmt: skip
+        panels.append(
+            (
+                measure,
+                own,
+                [name.removesuffix(f" {measure.split()[0]}") for name in own["benchmark"]],
+            )
+        )
     own = data[data["benchmark"] == "Winoground"]
     panels.append(("Winoground", own, [NAMES[measure] for measure in own["measure"]]))
     return dot_panels(panels, "percent right")
@@ -41,8 +46,10 @@ def retrieval_dots(data):
     panels = []
     for name in RETRIEVAL:
         own = data[data["name"] == name]
-        panels += [(f"retrieval, {own['benchmark'].iloc[0]}", own, list(own["measure"]))
-                   for _ in range(bool(len(own)))]  # fmt: skip
+        panels += [
+            (f"retrieval, {own['benchmark'].iloc[0]}", own, list(own["measure"]))
+            for _ in range(bool(len(own)))
+        ]
     own = data[data["name"].isin(SIMILARITY)]
     labels = [f"{row.benchmark}, {row.measure}" for row in own.itertuples()]
     panels.append(("similarity of sentences", own, labels))
@@ -87,8 +94,19 @@ def lanes(ax, rows, labels) -> None:
 
 def handles() -> list:
     """Legend entries."""
-    return [Line2D([], [], color=BLUE, marker="o", markersize=3.5, linewidth=1, label="the model"),
-            Line2D([], [], color=ORANGE, marker="D", markersize=3.5, linewidth=1,
-                   label="random weights"),
-            Line2D([], [], color=GREY, marker="|", markersize=7, linestyle="",
-                   markeredgewidth=1.2, label="chance")]  # fmt: skip
+    return [
+        Line2D([], [], color=BLUE, marker="o", markersize=3.5, linewidth=1, label="the model"),
+        Line2D(
+            [], [], color=ORANGE, marker="D", markersize=3.5, linewidth=1, label="random weights"
+        ),
+        Line2D(
+            [],
+            [],
+            color=GREY,
+            marker="|",
+            markersize=7,
+            linestyle="",
+            markeredgewidth=1.2,
+            label="chance",
+        ),
+    ]

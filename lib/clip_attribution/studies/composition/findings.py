@@ -32,27 +32,36 @@ def finding_accuracy(data) -> str:
             lines.append(f"{measure.capitalize()}: {in_words(*beside_chance(rows))}.")
     wino = data[data["name"] == "winoground"]
     if len(wino):
-        values = (f"{row['measure']} {percent(row)} (chance {row['chance']:.1f})"
-                  for row in wino.to_dict("records"))  # fmt: skip
+        values = (
+            f"{row['measure']} {percent(row)} (chance {row['chance']:.1f})"
+            for row in wino.to_dict("records")
+        )
         lines.append(f"Winoground: {', '.join(values)}.")
     return "\n".join(lines) or "None of these benchmarks has accuracies."
 
 
 def in_words(above, below, rest) -> str:
     """Where an estimate is above, below and at chance, in words."""
-    parts = [f"above chance on {listed(above)}" if above else "",
-             f"below chance on {listed(below)}" if below else "",
-             f"not told from chance on {listed(rest)}" if rest else ""]  # fmt: skip
+    parts = [
+        f"above chance on {listed(above)}" if above else "",
+        f"below chance on {listed(below)}" if below else "",
+        f"not told from chance on {listed(rest)}" if rest else "",
+    ]
     return "; ".join(part for part in parts if part)
 
 
 def finding_gap(data) -> str:
     """Relations beside attributes where a benchmark has both; data: `main_rows`."""
     lines = []
-    for first, second in (("aro-relation", "aro-attribute"), ("sugarcrepe",) * 2,
-                          ("vl-checklist",) * 2):  # fmt: skip
-        rows = [data[(data["name"] == name) & (data["measure"] == f"{kind} accuracy")]
-                for name, kind in ((first, "relation"), (second, "attribute"))]  # fmt: skip
+    for first, second in (
+        ("aro-relation", "aro-attribute"),
+        ("sugarcrepe",) * 2,
+        ("vl-checklist",) * 2,
+    ):
+        rows = [
+            data[(data["name"] == name) & (data["measure"] == f"{kind} accuracy")]
+            for name, kind in ((first, "relation"), (second, "attribute"))
+        ]
         if all(len(one) for one in rows):
             relation, attribute = (one.iloc[0] for one in rows)
             apart = "the intervals overlap"
@@ -60,8 +69,10 @@ def finding_gap(data) -> str:
                 apart = "relations lie clear below attributes"
             elif relation["low"] > attribute["high"]:
                 apart = "relations lie clear above attributes"
-            lines.append(f"{TITLES[first].split()[0]}: relations {percent(relation)}, attributes "
-                         f"{percent(attribute)}: {apart}.")  # fmt: skip
+            lines.append(
+                f"{TITLES[first].split()[0]}: relations {percent(relation)}, attributes "
+                f"{percent(attribute)}: {apart}."
+            )
     return "\n".join(lines) or "None of these benchmarks has both relations and attributes."
 
 
@@ -74,8 +85,10 @@ def finding_random(data) -> str:
     wino = data[data["name"] == "winoground"]
     for row in wino[wino["measure"] == "group"].to_dict("records"):
         score = percent(row, "random", "random_low", "random_high")
-        text += (f" Their group score on Winoground is {score}, where blind guessing would have "
-                 f"{row['chance']:.1f}.")  # fmt: skip
+        text += (
+            f" Their group score on Winoground is {score}, where blind guessing would have "
+            f"{row['chance']:.1f}."
+        )
     return text.strip() or "None of these benchmarks has accuracies."
 
 
@@ -103,6 +116,8 @@ def finding_retrieval(data) -> str:
         for row in rows.to_dict("records"):
             better = "more" if row["low"] > row["random_high"] else "not clearly more"
             random = percent(row, "random", "random_low", "random_high")
-            lines.append(f"{TITLES[name]}: rank correlation {percent(row)}, {better} than random "
-                         f"weights, {random}.")  # fmt: skip
+            lines.append(
+                f"{TITLES[name]}: rank correlation {percent(row)}, {better} than random "
+                f"weights, {random}."
+            )
     return "\n".join(lines) or "None of these benchmarks is about retrieval or similarity."

@@ -22,12 +22,21 @@ from ..misalignment.tables import exported, find_place
 
 NAMES = tuple(name for name, one in BENCHMARKS.items() if one.kind == COMPOSITION)
 TITLES = {
-    "aro-relation": "ARO relation", "aro-attribute": "ARO attribute", "coco-order": "COCO order",
-    "flickr30k-order": "Flickr30k order", "sugarcrepe": "SugarCrepe",
-    "vl-checklist": "VL-CheckList", "valse": "VALSE", "svo-probes": "SVO-Probes", "comvg": "ComVG",
-    "winoground": "Winoground", "coco-retrieval": "COCO", "flickr30k-retrieval": "Flickr30k",
-    "sts-b": "STS-B", "sick-r": "SICK-R",
-}  # fmt: skip
+    "aro-relation": "ARO relation",
+    "aro-attribute": "ARO attribute",
+    "coco-order": "COCO order",
+    "flickr30k-order": "Flickr30k order",
+    "sugarcrepe": "SugarCrepe",
+    "vl-checklist": "VL-CheckList",
+    "valse": "VALSE",
+    "svo-probes": "SVO-Probes",
+    "comvg": "ComVG",
+    "winoground": "Winoground",
+    "coco-retrieval": "COCO",
+    "flickr30k-retrieval": "Flickr30k",
+    "sts-b": "STS-B",
+    "sick-r": "SICK-R",
+}
 ASKS = {
     "aro-relation": "which caption: the nouns exchanged",
     "aro-attribute": "which caption: the attributes exchanged",
@@ -43,13 +52,20 @@ ASKS = {
     "flickr30k-retrieval": "which of all pictures, which of all captions",
     "sts-b": "how alike are two sentences",
     "sick-r": "how alike are two sentences",
-}  # fmt: skip
+}
 ORDER = ("coco-order", "flickr30k-order")
 CAPTIONS = 5  # of an exported picture of COCO and Flickr30k
 CLEAN = "clean without 313"  # the cases of Winoground that CAE's published rows are about
 PRINTED = "CLIP ViT-B/32"  # the published model
-MAIN = ("relation accuracy", "attribute accuracy", "object accuracy", "order accuracy", "text",
-        "image", "group")  # fmt: skip
+MAIN = (
+    "relation accuracy",
+    "attribute accuracy",
+    "object accuracy",
+    "order accuracy",
+    "text",
+    "image",
+    "group",
+)
 
 
 class Result(NamedTuple):
@@ -100,8 +116,9 @@ def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Re
     options, rule = counted(name, whole, data, embedded) if name in ARO_PARTS else ({}, "")
     tables = []
     for one in (clip, baseline):
-        table, scored = measure(one, name, frame, images, seed=seed, options=options,
-                                progress=progress)  # fmt: skip
+        table, scored = measure(
+            one, name, frame, images, seed=seed, options=options, progress=progress
+        )
         errors = scored["error"].dropna()
         if len(errors) == len(scored):
             reason = f": {errors.iloc[0]}" if len(errors) else ""
@@ -162,10 +179,16 @@ def all_rows(name: str, table, random, embedded: bool = False, rule: str = "") -
 
 def overview(found: dict[str, Result]) -> pd.DataFrame:
     """What each benchmark asks; its rows, and those that could not be scored."""
-    rows = [{"benchmark": TITLES[name], "asks": ASKS[name], "rows": len(one.frame),
-             "groups": one.frame["group"].nunique() if "group" in one.frame else 1,
-             "errors": int(one.frame["error"].notna().sum())}
-            for name, one in found.items()]  # fmt: skip
+    rows = [
+        {
+            "benchmark": TITLES[name],
+            "asks": ASKS[name],
+            "rows": len(one.frame),
+            "groups": one.frame["group"].nunique() if "group" in one.frame else 1,
+            "errors": int(one.frame["error"].notna().sum()),
+        }
+        for name, one in found.items()
+    ]
     return pd.DataFrame(rows).set_index("benchmark")
 
 
@@ -181,18 +204,26 @@ def compared(found: dict[str, Result]) -> pd.DataFrame:
     The last column says what a mean over parts had to do without.
     """
     rows = main_rows(found)
-    origin = {TITLES[n]: "other data and model" if one.embedded else "other model"
-              for n, one in found.items()}  # fmt: skip
-    printed = [f"{value:.1f} ({origin[name]})" if value == value else "" for value, name in
-               zip(rows["published"], rows["benchmark"], strict=True)]  # fmt: skip
-    return pd.DataFrame({
-        "benchmark": rows["benchmark"], "measure": rows["measure"],
-        "measured": interval(rows, "value", "low", "high"), "n": rows["n"].astype(int),
-        "random weights": interval(rows, "random", "random_low", "random_high"),
-        "chance": rows["chance"].round(1),
-        f"published, {PRINTED}": printed,
-        "missing parts": [len(text.split(", ")) if text else 0 for text in rows["missing"]],
-    }).set_index(["benchmark", "measure"])  # fmt: skip
+    origin = {
+        TITLES[n]: "other data and model" if one.embedded else "other model"
+        for n, one in found.items()
+    }
+    printed = [
+        f"{value:.1f} ({origin[name]})" if value == value else ""
+        for value, name in zip(rows["published"], rows["benchmark"], strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "benchmark": rows["benchmark"],
+            "measure": rows["measure"],
+            "measured": interval(rows, "value", "low", "high"),
+            "n": rows["n"].astype(int),
+            "random weights": interval(rows, "random", "random_low", "random_high"),
+            "chance": rows["chance"].round(1),
+            f"published, {PRINTED}": printed,
+            "missing parts": [len(text.split(", ")) if text else 0 for text in rows["missing"]],
+        }
+    ).set_index(["benchmark", "measure"])
 
 
 def counting_rules(found: dict[str, Result]) -> str:
@@ -210,16 +241,28 @@ def interval(rows, *names) -> list[str]:
 
 def facts_of(found: dict[str, Result], files: str = "") -> dict:
     """What was measured on, for the record: names, number of rows, hash of what was scored."""
-    rows = [[name, *map(str, row)] for name, one in found.items()
-            for row in one.frame[content(one.frame)].to_numpy()]  # fmt: skip
+    rows = [
+        [name, *map(str, row)]
+        for name, one in found.items()
+        for row in one.frame[content(one.frame)].to_numpy()
+    ]
     name = Path(files).name if files else "the embedded world as composition benchmarks"
     return {"name": name, "n": len(rows), "hash": digest(rows)}
 
 
 def content(frame: pd.DataFrame) -> list[str]:
     """The columns of a frame that say what is scored."""
-    names = ("case_id", "pair_id", "images", "captions", "image", "caption", "sentence1",
-             "sentence2", "score")  # fmt: skip
+    names = (
+        "case_id",
+        "pair_id",
+        "images",
+        "captions",
+        "image",
+        "caption",
+        "sentence1",
+        "sentence2",
+        "score",
+    )
     return [name for name in names if name in frame]
 
 

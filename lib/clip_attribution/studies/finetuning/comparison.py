@@ -45,10 +45,24 @@ class TunedRun(NamedTuple):
 
 
 def compare(
-    clip: Clip, *, cache, n_pairs=768, steps=24, batch=32, lr=3e-4, warmup=4, k=1,
-    calibration=5, seeds=(0,), hard_negatives=(False, True), variants=VARIANTS, pairs=None,
-    image_root=None, progress=False, **options,
-) -> list[TunedRun]:  # fmt: skip
+    clip: Clip,
+    *,
+    cache,
+    n_pairs=768,
+    steps=24,
+    batch=32,
+    lr=3e-4,
+    warmup=4,
+    k=1,
+    calibration=5,
+    seeds=(0,),
+    hard_negatives=(False, True),
+    variants=VARIANTS,
+    pairs=None,
+    image_root=None,
+    progress=False,
+    **options,
+) -> list[TunedRun]:
     """Tune `clip` in all ways, each in a folder of its own under `cache`; a second call reads back.
 
     variants: {name: its own options of `finetune`, None for no tuning}. pairs: the training table
@@ -57,12 +71,25 @@ def compare(
     """
     pairs = scene_pairs(n_pairs, TRAINING_SEED, None) if pairs is None else pairs
     examples, _ = read_examples(clip, pairs, image_root, progress=progress)
-    common = {"steps": steps, "batch": batch, "lr": lr, "warmup": warmup, "k": k,
-              "calibration": calibration, **options}  # fmt: skip
-    runs = [TunedRun(name, False, 0, pd.DataFrame(), None)
-            for name, own in variants.items() if own is None]  # fmt: skip
-    jobs = [(name, hard, seed) for name, hard, seed in product(variants, hard_negatives, seeds)
-            if is_possible(variants[name], hard)]  # fmt: skip
+    common = {
+        "steps": steps,
+        "batch": batch,
+        "lr": lr,
+        "warmup": warmup,
+        "k": k,
+        "calibration": calibration,
+        **options,
+    }
+    runs = [
+        TunedRun(name, False, 0, pd.DataFrame(), None)
+        for name, own in variants.items()
+        if own is None
+    ]
+    jobs = [
+        (name, hard, seed)
+        for name, hard, seed in product(variants, hard_negatives, seeds)
+        if is_possible(variants[name], hard)
+    ]
     for variant, hard, seed in tqdm(jobs, "runs", disable=not progress):
         own = {**common, **variants[variant], "hard_negatives": hard, "seed": seed}
         cfg = check_options(own, clip, examples)
@@ -76,8 +103,10 @@ def compare(
 def of_share(shares, method: str = "attention") -> dict:
     """Variants for `compare`: CAE's, where the attribution loss begins with each of these shares of
     the contrastive gradient; 0 is CLIP-FT. Named by the share."""
-    return {f"{share:g}": {"method": method, "share": share} if share else VARIANTS["CLIP-FT"]
-            for share in shares}  # fmt: skip
+    return {
+        f"{share:g}": {"method": method, "share": share} if share else VARIANTS["CLIP-FT"]
+        for share in shares
+    }
 
 
 def is_possible(own: dict | None, hard_negatives: bool) -> bool:
@@ -90,5 +119,6 @@ def load_run(clip: Clip, run: TunedRun) -> Clip:
     if run.weights is None:
         return clip
     precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[clip.dtype]
-    return load_clip(pretrained=run.weights, device=clip.device, precision=precision,
-                     tokenizer=clip.tokenizer)  # fmt: skip
+    return load_clip(
+        pretrained=run.weights, device=clip.device, precision=precision, tokenizer=clip.tokenizer
+    )

@@ -40,10 +40,20 @@ def outcome_dots(
             ax.axvline(CHANCE[measure], color=GREY, linewidth=0.8, linestyle=":")
         named_rows(ax, variants)
         ax.set(title=measure.replace(" ", "\n", 1), xlabel=unit)
-    handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
-               for label, c, m in SERIES.values()]  # fmt: skip
-    hollow = Line2D([], [], color=GREY, marker="o", markersize=3, markerfacecolor="white",
-                    linestyle="", label="not clearly unlike CLIP-FT")  # fmt: skip
+    handles = [
+        Line2D([], [], color=c, marker=m, markersize=3, label=label)
+        for label, c, m in SERIES.values()
+    ]
+    hollow = Line2D(
+        [],
+        [],
+        color=GREY,
+        marker="o",
+        markersize=3,
+        markerfacecolor="white",
+        linestyle="",
+        label="not clearly unlike CLIP-FT",
+    )
     chance = [] if CHANCE.keys().isdisjoint(measures) else [reference_lines()[1]]
     legend_above(figure, *handles, reference_lines()[0], hollow, *chance)
     return figure
@@ -52,16 +62,28 @@ def outcome_dots(
 def reference_lines() -> list:
     """Legend entries of the two reference lines."""
     styles = (("--", INK, "before tuning"), (":", GREY, "chance"))
-    return [Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=label)
-            for style, colour, label in styles]  # fmt: skip
+    return [
+        Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=label)
+        for style, colour, label in styles
+    ]
 
 
 def interval_dots(ax, data, variants: list[str], shift: float, colour, marker, face=None) -> None:
     """One dot with its interval a row, moved down by `shift` of a row; face: its filling."""
     y = [variants.index(name) + shift for name in data["variant"]]
     around = np.abs(data[["value_low", "value_high"]].to_numpy().T - data["value"].to_numpy())
-    ax.errorbar(data["value"], y, xerr=around, fmt=marker, color=colour, markersize=3,
-                markerfacecolor=face or colour, linewidth=1, capsize=1.5, capthick=0.8)  # fmt: skip
+    ax.errorbar(
+        data["value"],
+        y,
+        xerr=around,
+        fmt=marker,
+        color=colour,
+        markersize=3,
+        markerfacecolor=face or colour,
+        linewidth=1,
+        capsize=1.5,
+        capthick=0.8,
+    )
 
 
 def deficiency_dots(data):
@@ -69,8 +91,9 @@ def deficiency_dots(data):
 
     data: `evaluate_runs`. One panel an attribution, on its own scale.
     """
-    methods = [m.removeprefix("a_obj ") for m in dict.fromkeys(data["measure"])
-               if m.startswith("a_obj ")]  # fmt: skip
+    methods = [
+        m.removeprefix("a_obj ") for m in dict.fromkeys(data["measure"]) if m.startswith("a_obj ")
+    ]
     own = data[~data["hard_negatives"]]
     variants = list(dict.fromkeys(own["variant"]))
     rows = -(-len(methods) // 2)
@@ -86,8 +109,10 @@ def deficiency_dots(data):
     for ax in panels[len(methods) :]:
         ax.set_axis_off()
     figure.supxlabel("mean attribution of a token")
-    handles = [Line2D([], [], color=c, marker=m, markersize=3, linestyle="", label=label)
-               for label, c, m in ROLES.values()]  # fmt: skip
+    handles = [
+        Line2D([], [], color=c, marker=m, markersize=3, linestyle="", label=label)
+        for label, c, m in ROLES.values()
+    ]
     legend_above(figure, *handles)
     return figure
 
@@ -98,10 +123,14 @@ def strength_curves(data, method: str = "attention"):
     data: `evaluate_runs` of `comparison.of_share`, and of CLIP, whose values are dashed.
     """
     shares = [name for name in dict.fromkeys(data["variant"]) if name != "CLIP"]
-    lines = {"mean attribution": {f"{name} {method}": (label, colour, marker)
-                                  for name, (label, colour, marker) in ROLES.items()},
-             "relation accuracy": {"relation accuracy": ("", INK, "o")},
-             "T2I R@1": {"T2I R@1": ("", INK, "o")}}  # fmt: skip
+    lines = {
+        "mean attribution": {
+            f"{name} {method}": (label, colour, marker)
+            for name, (label, colour, marker) in ROLES.items()
+        },
+        "relation accuracy": {"relation accuracy": ("", INK, "o")},
+        "T2I R@1": {"T2I R@1": ("", INK, "o")},
+    }
     figure = new_figure(1.9)
     for ax, (title, measures) in zip(figure.subplots(1, 3), lines.items(), strict=True):
         for measure, (_, colour, marker) in measures.items():
@@ -109,17 +138,30 @@ def strength_curves(data, method: str = "attention"):
             ax.axhline(own["value"]["CLIP"], color=colour, linewidth=0.6, linestyle="--")
             own = own.loc[shares]
             around = np.abs(own[["value_low", "value_high"]].to_numpy().T - own["value"].to_numpy())
-            ax.errorbar(range(len(shares)), own["value"], yerr=around, fmt=marker + "-",
-                        color=colour, markersize=3, linewidth=1, capsize=1.5)  # fmt: skip
+            ax.errorbar(
+                range(len(shares)),
+                own["value"],
+                yerr=around,
+                fmt=marker + "-",
+                color=colour,
+                markersize=3,
+                linewidth=1,
+                capsize=1.5,
+            )
         ax.set_xticks(range(len(shares)), shares)
-        ax.set(title=title, xlim=(-0.4, len(shares) - 0.6),
-               ylabel="" if len(measures) > 1 else "percent")  # fmt: skip
+        ax.set(
+            title=title,
+            xlim=(-0.4, len(shares) - 0.6),
+            ylabel="" if len(measures) > 1 else "percent",
+        )
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.tick_params(labelsize=SMALL)
         sns.despine(ax=ax)
     figure.axes[1].set_xlabel("first gradient of the attribution loss / the contrastive one's")
-    handles = [Line2D([], [], color=c, marker=m, markersize=3, label=label)
-               for label, c, m in ROLES.values()]  # fmt: skip
+    handles = [
+        Line2D([], [], color=c, marker=m, markersize=3, label=label)
+        for label, c, m in ROLES.values()
+    ]
     legend_above(figure, *handles, reference_lines()[0])
     return figure
 

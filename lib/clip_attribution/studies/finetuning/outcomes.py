@@ -28,16 +28,33 @@ FOILS = {
 }
 BATCH = 64
 INTERVALS = ("value", "change", "gain")
-COLUMNS = ["variant", "hard_negatives", "measure", "n", "seeds", "spread",
-           *(name + end for name in INTERVALS for end in ("", "_low", "_high")),
-           "change_agrees", "gain_agrees"]  # fmt: skip
+COLUMNS = [
+    "variant",
+    "hard_negatives",
+    "measure",
+    "n",
+    "seeds",
+    "spread",
+    *(name + end for name in INTERVALS for end in ("", "_low", "_high")),
+    "change_agrees",
+    "gain_agrees",
+]
 
 
 def evaluate_runs(
-    clip, runs: list[TunedRun], *, n: int = 100, n_scenes: int = 256, n_attributed: int = 96,
-    seed: int = 1, foils=FOILS, methods=TRAINABLE, k: int = 4, baseline: str = "CLIP-FT",
+    clip,
+    runs: list[TunedRun],
+    *,
+    n: int = 100,
+    n_scenes: int = 256,
+    n_attributed: int = 96,
+    seed: int = 1,
+    foils=FOILS,
+    methods=TRAINABLE,
+    k: int = 4,
+    baseline: str = "CLIP-FT",
     progress: bool = False,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Measure every run on the same scenes; COLUMNS, a row a variant, hard_negatives and measure.
 
     value is the mean over seeds; change is value minus that of `clip` itself, gain minus that of
@@ -69,8 +86,9 @@ def evaluate_runs(
     rows = []
     for (variant, hard), of_seeds in found.items():
         beside = found.get((baseline, hard)) if variant not in (UNTUNED, baseline) else None
-        rows += [(variant, hard, name, *estimates(name, of_seeds, before, beside))
-                 for name in before]  # fmt: skip
+        rows += [
+            (variant, hard, name, *estimates(name, of_seeds, before, beside)) for name in before
+        ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -78,11 +96,15 @@ def estimates(name: str, of_seeds: list[dict], before: dict, beside: list[dict] 
     """COLUMNS from `n` on, of one measure of one variant; each dict: {measure: Series}."""
     values = [own[name].to_numpy() for own in of_seeds]
     changes = [own - before[name].to_numpy() for own in values]
-    gains = [own - other[name].to_numpy()
-             for own, other in zip(values, beside or (), strict=bool(beside))]  # fmt: skip
+    gains = [
+        own - other[name].to_numpy()
+        for own, other in zip(values, beside or (), strict=bool(beside))
+    ]
     gains = gains or [np.full(len(values[0]), np.nan)]
-    three = [ratio_estimate(np.mean(one, 0), groups=before[name].index)
-             for one in (values, changes, gains)]  # fmt: skip
+    three = [
+        ratio_estimate(np.mean(one, 0), groups=before[name].index)
+        for one in (values, changes, gains)
+    ]
     intervals = [number for one in three for number in one[:3]]
     agree = [all_agree(changes), all_agree(gains)]
     return three[0].n, len(values), float(np.ptp(means_of(values))), *intervals, *agree
@@ -144,14 +166,18 @@ def attribution_values(clip, examples: Examples, method: str, k: int, n: int) ->
     objects, composition = torch.cat(found, 1).numpy()
     lead = objects - composition  # NaN where either is: the same captions in all three
     values = {"a_obj": objects + 0 * lead, "a_comp": composition + 0 * lead, "lead": lead}
-    return {f"{name} {method}": pd.Series(own, examples.images[:n])
-            for name, own in values.items()}  # fmt: skip
+    return {f"{name} {method}": pd.Series(own, examples.images[:n]) for name, own in values.items()}
 
 
 def ingredient_values(clip, examples: Examples) -> dict[str, pd.Series]:
     """Cosine of each caption with its own concepts of a role, each alone; NaN where it has none."""
-    frame = pd.DataFrame({"pair_id": range(len(examples.captions)), "caption": examples.captions,
-                          "concepts": examples.concepts})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "pair_id": range(len(examples.captions)),
+            "caption": examples.captions,
+            "concepts": examples.concepts,
+        }
+    )
     near = ingredients(clip, frame).pivot(index="pair_id", columns="role", values="own")
     near = near.reindex(frame["pair_id"]).set_axis(examples.images)
     return {f"near {role}": near[role] for role in near}

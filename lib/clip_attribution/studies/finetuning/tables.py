@@ -4,8 +4,12 @@ import pandas as pd
 
 from ..foils.findings import listed
 
-ABLATION = {"CLIP": "none", "only L_attr": "only attribution", "CLIP-FT": "only contrastive",
-            "CAE attention": "both"}  # fmt: skip
+ABLATION = {
+    "CLIP": "none",
+    "only L_attr": "only attribution",
+    "CLIP-FT": "only contrastive",
+    "CAE attention": "both",
+}
 COLUMNS = ("relation accuracy", "attribute accuracy", "object accuracy", "I2T R@1", "T2I R@1")
 
 
@@ -15,8 +19,10 @@ def wide(data: pd.DataFrame, hard_negatives: bool, names=None, columns=COLUMNS) 
     names: {variant: label} for these rows alone, as in Table 5.
     """
     rows = data[(data["hard_negatives"] == hard_negatives) & data["measure"].isin(columns)]
-    cells = ["{:.1f} [{:.1f}, {:.1f}]".format(*cell)
-             for cell in rows[["value", "value_low", "value_high"]].to_numpy()]  # fmt: skip
+    cells = [
+        "{:.1f} [{:.1f}, {:.1f}]".format(*cell)
+        for cell in rows[["value", "value_low", "value_high"]].to_numpy()
+    ]
     table = rows.assign(cell=cells).pivot(index="variant", columns="measure", values="cell")
     order = [v for v in (names or dict.fromkeys(rows["variant"])) if v in table.index]
     table = table.loc[order, [c for c in columns if c in table]]
@@ -39,8 +45,11 @@ def logs_of(runs) -> pd.DataFrame:
 
 def weights_of(runs) -> pd.DataFrame:
     """The weight of the attribution loss that each CAE run calibrated or was given."""
-    rows = [(r.variant, r.hard_negatives, r.seed, r.log["lam"].iloc[-1]) for r in runs
-            if len(r.log) and r.log["lam"].iloc[-1]]  # fmt: skip
+    rows = [
+        (r.variant, r.hard_negatives, r.seed, r.log["lam"].iloc[-1])
+        for r in runs
+        if len(r.log) and r.log["lam"].iloc[-1]
+    ]
     return pd.DataFrame(rows, columns=["variant", "hard_negatives", "seed", "lam"])
 
 
@@ -64,9 +73,11 @@ def finding_deficiency(data: pd.DataFrame, form: str = "+.3f") -> str:
         measure = "lead " + variant.removeprefix("CAE ")
         if ("CLIP", measure) in rows.index:
             before, own = rows.loc[("CLIP", measure)], rows.loc[(variant, measure)]
-            line = (f"By {variant.removeprefix('CAE ')}, objects lead by "
-                    f"{signed(before, 'value', form)} before tuning; {variant} changes that by "
-                    f"{signed(own, 'change', form)}")  # fmt: skip
+            line = (
+                f"By {variant.removeprefix('CAE ')}, objects lead by "
+                f"{signed(before, 'value', form)} before tuning; {variant} changes that by "
+                f"{signed(own, 'change', form)}"
+            )
             beside = f", {signed(own, 'gain', form)} more than CLIP-FT does"
             lines.append(line + beside * bool(own["gain"] == own["gain"]) + ".")
     return "\n".join(lines)
@@ -78,10 +89,14 @@ def finding_strength(data: pd.DataFrame, method: str = "attention") -> str:
     share = max((v for v in dict.fromkeys(data["variant"]) if v != "CLIP"), key=float)
     rows = data.set_index(["variant", "measure"])
     lead = [signed(rows.loc[(v, f"lead {method}")], "value", "+.3f") for v in ("CLIP", share)]
-    said = [f"{name} {signed(rows.loc[(share, name)], 'change')}"
-            for name in ("relation accuracy", "T2I R@1")]  # fmt: skip
-    return (f"With a share of {share} the lead goes from {lead[0]} to {lead[1]}; "
-            f"since before tuning: {listed(said)} points.")  # fmt: skip
+    said = [
+        f"{name} {signed(rows.loc[(share, name)], 'change')}"
+        for name in ("relation accuracy", "T2I R@1")
+    ]
+    return (
+        f"With a share of {share} the lead goes from {lead[0]} to {lead[1]}; "
+        f"since before tuning: {listed(said)} points."
+    )
 
 
 def finding_accuracy(data: pd.DataFrame, measure: str) -> str:
@@ -100,8 +115,10 @@ def finding_accuracy(data: pd.DataFrame, measure: str) -> str:
                 f"{listed(said)} ({len(clear)} of {len(others)})."
             )
     before = rows[rows["variant"] == "CLIP"].iloc[0]
-    start = f"{measure} before tuning: {before['value']:.1f} [{before['value_low']:.1f}, " \
-            f"{before['value_high']:.1f}]."  # fmt: skip
+    start = (
+        f"{measure} before tuning: {before['value']:.1f} [{before['value_low']:.1f}, "
+        f"{before['value_high']:.1f}]."
+    )
     return " ".join([start, *lines])
 
 
@@ -114,7 +131,9 @@ def finding_ingredients(data: pd.DataFrame) -> str:
         own = rows.xs(name, level="measure")
         clear = own[is_clear(own)]
         said = [f"{variant} {signed(row, 'gain', '+.3f')}" for variant, row in clear.iterrows()]
-        lines.append(f"Cosine of a caption with its own {name.removeprefix('near ')} words: "
-                     f"{own.loc['CLIP', 'value']:.3f} before tuning; clearly different from "
-                     f"CLIP-FT: {listed(said)}.")  # fmt: skip
+        lines.append(
+            f"Cosine of a caption with its own {name.removeprefix('near ')} words: "
+            f"{own.loc['CLIP', 'value']:.3f} before tuning; clearly different from "
+            f"CLIP-FT: {listed(said)}."
+        )
     return "\n".join(lines)

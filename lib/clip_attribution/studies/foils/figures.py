@@ -18,10 +18,13 @@ COLOURS = {LOCATION: BLUE, PRECISION: ORANGE}
 AXES = {LOCATION: "share of foils", PRECISION: "AP of F-CLIPScore"}
 BASELINES = {"chance": ":", "cosine": "--"}
 NAMES = {
-    "signed": "signed", "negative_heads": "negative heads",
-    "negative_layers": "negative layers, a", "negative_layers_gradient": "negative layers, b",
-    "positive_heads": "positive heads*", "absolute": "absolute*",
-}  # fmt: skip
+    "signed": "signed",
+    "negative_heads": "negative heads",
+    "negative_layers": "negative layers, a",
+    "negative_layers_gradient": "negative layers, b",
+    "positive_heads": "positive heads*",
+    "absolute": "absolute*",
+}
 OURS = "* ours; the others: the paper's"
 
 
@@ -64,15 +67,23 @@ def curve(ax, data, colour, label: str = "") -> None:
 
 def legend_above(figure, *handles, ncols: int = 2) -> None:
     """One legend for all panels, above them."""
-    figure.legend(handles=handles, loc="outside upper center", ncols=ncols, frameon=False,
-                  columnspacing=1.2, handlelength=1.8)  # fmt: skip
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=ncols,
+        frameon=False,
+        columnspacing=1.2,
+        handlelength=1.8,
+    )
 
 
 def baseline_handles(colour=GREY) -> list[Line2D]:
     """Legend entries of the two reference lines."""
     names = {"chance": "chance", "cosine": "AP of the bare cosine"}
-    return [Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=names[column])
-            for column, style in BASELINES.items()]  # fmt: skip
+    return [
+        Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=names[column])
+        for column, style in BASELINES.items()
+    ]
 
 
 def layer_curves_by_type(data):
@@ -92,8 +103,10 @@ def layer_curves_by_type(data):
     for ax in panels[len(groups) :]:
         ax.set_axis_off()
     panels[0].set(ylim=(-0.03, 1.03), yticks=(0, 0.5, 1))
-    lines = [Line2D([], [], color=colour, marker="o", markersize=2.5, label=measure)
-             for measure, colour in COLOURS.items()]  # fmt: skip
+    lines = [
+        Line2D([], [], color=colour, marker="o", markersize=2.5, label=measure)
+        for measure, colour in COLOURS.items()
+    ]
     legend_above(figure, *lines, *baseline_handles())
     figure.supylabel("share of foils · average precision", size=7.5)
     for ax in panels[max(0, len(groups) - 2) : len(groups)]:
@@ -151,9 +164,17 @@ def signed_map(ax, data, row: str, column: str) -> None:
     )
     limit = symmetric_limit(values)
     power = int(np.floor(np.log10(limit)))
-    sns.heatmap(values / 10.0**power, cmap=PALETTE, center=0, vmin=-limit / 10.0**power,
-                vmax=limit / 10.0**power, ax=ax, linewidths=0.3, linecolor="white",
-                cbar_kws={"label": f"cosine × 10$^{{{power}}}$", "pad": 0.02})  # fmt: skip
+    sns.heatmap(
+        values / 10.0**power,
+        cmap=PALETTE,
+        center=0,
+        vmin=-limit / 10.0**power,
+        vmax=limit / 10.0**power,
+        ax=ax,
+        linewidths=0.3,
+        linecolor="white",
+        cbar_kws={"label": f"cosine × 10$^{{{power}}}$", "pad": 0.02},
+    )
     ax.collections[0].colorbar.ax.tick_params(labelsize=SMALL)
     y, x = np.nonzero((low > 0).to_numpy() | (high < 0).to_numpy())
     ax.scatter(x + 0.5, y + 0.5, s=3, color=INK, linewidths=0)
@@ -176,9 +197,20 @@ def difference_map(data):
     figure = new_figure(1.25 + 0.17 * len(groups))
     ax = figure.subplots()
     limit = symmetric_limit(values)
-    sns.heatmap(values, cmap=PALETTE, center=0, vmin=-limit, vmax=limit, ax=ax, linewidths=0.3,
-                linecolor="white", annot=True, fmt="+.2f", annot_kws={"size": SMALL},
-                cbar_kws={"label": "difference to signed", "pad": 0.02})  # fmt: skip
+    sns.heatmap(
+        values,
+        cmap=PALETTE,
+        center=0,
+        vmin=-limit,
+        vmax=limit,
+        ax=ax,
+        linewidths=0.3,
+        linecolor="white",
+        annot=True,
+        fmt="+.2f",
+        annot_kws={"size": SMALL},
+        cbar_kws={"label": "difference to signed", "pad": 0.02},
+    )
     for text, (group, variant) in zip(ax.texts, np.ndindex(values.shape), strict=True):
         cell = table.loc[(groups[group], variants[variant])]
         text.set(text=text.get_text().replace("-", "−"))
@@ -199,8 +231,17 @@ def dots(ax, data, rows: list[str], names: list[str], column: str, colour=BLUE) 
     data = data.set_index(column).reindex(rows)
     y = np.arange(len(rows))
     around = np.abs(data[["low", "high"]].to_numpy().T - data["value"].to_numpy())
-    ax.errorbar(data["value"], y, xerr=around, fmt="o", color=colour, markersize=3, linewidth=1,
-                capsize=1.5, capthick=0.8)  # fmt: skip
+    ax.errorbar(
+        data["value"],
+        y,
+        xerr=around,
+        fmt="o",
+        color=colour,
+        markersize=3,
+        linewidth=1,
+        capsize=1.5,
+        capthick=0.8,
+    )
     named_rows(ax, names)
 
 

@@ -39,15 +39,17 @@ def finding_layers(data) -> str:
     rows = {m: data[data["measure"] == m].set_index("layers") for m in (LOCATION, PRECISION)}
     found, precise = rows[LOCATION], rows[PRECISION]
     best, top = found["value"].idxmax(), precise["value"].idxmax()
-    return " ".join([
-        f"The most negative word is the false one in {estimate(found.iloc[0])} of "
-        f"{found['n'].iloc[0]} foils with {layers(1)} and in {estimate(found.iloc[-1])} with all "
-        f"{len(found)} (a random word: {found['chance'].iloc[0]:.2f}).",
-        f"The best count is {best}, {estimate(found.loc[best])}; "
-        f"{versus(found.loc[best], found.iloc[0], f'{layers(1)} alone')}.",
-        f"The average precision of F-CLIPScore is highest with {layers(top)}, "
-        f"{estimate(precise.loc[top])}; {beside_cosine(precise.loc[top])}.",
-    ])  # fmt: skip
+    return " ".join(
+        [
+            f"The most negative word is the false one in {estimate(found.iloc[0])} of "
+            f"{found['n'].iloc[0]} foils with {layers(1)} and in {estimate(found.iloc[-1])} with "
+            f"all {len(found)} (a random word: {found['chance'].iloc[0]:.2f}).",
+            f"The best count is {best}, {estimate(found.loc[best])}; "
+            f"{versus(found.loc[best], found.iloc[0], f'{layers(1)} alone')}.",
+            f"The average precision of F-CLIPScore is highest with {layers(top)}, "
+            f"{estimate(precise.loc[top])}; {beside_cosine(precise.loc[top])}.",
+        ]
+    )
 
 
 def versus(row, other, name: str) -> str:
@@ -75,10 +77,12 @@ def finding_types(data, count: int) -> str:
     above, below = own[own["low"] > own["chance"]], own[own["high"] < own["chance"]]
     rest = own.drop([*above.index, *below.index])
     best = own.loc[own["value"].idxmax()]
-    return (f"With {layers(count)}, the false word is found more often than by chance for "
-            f"{listed(above['group'])}; less often for {listed(below['group'])}; no difference can "
-            f"be told for {listed(rest['group'])}. Best: {best['group']}, {estimate(best)} of "
-            f"{best['n']} foils (chance {best['chance']:.2f}).")  # fmt: skip
+    return (
+        f"With {layers(count)}, the false word is found more often than by chance for "
+        f"{listed(above['group'])}; less often for {listed(below['group'])}; no difference can "
+        f"be told for {listed(rest['group'])}. Best: {best['group']}, {estimate(best)} of "
+        f"{best['n']} foils (chance {best['chance']:.2f})."
+    )
 
 
 def finding_heads(by_layer, by_head) -> str:
@@ -90,11 +94,13 @@ def finding_heads(by_layer, by_head) -> str:
     against, speak_for = (by_head["high"] < 0).sum(), (by_head["low"] > 0).sum()
     strongest = by_layer.loc[by_layer["value"].idxmin()]
     value = "{value:.2g} [{low:.2g}, {high:.2g}]".format(**least)
-    return (f"Of {len(by_head)} heads, {against} speak against the foiled word (interval below 0) "
-            f"and {speak_for} for it. The lowest share is that of head {least['head']:.0f} of "
-            f"layer {least['layer']:.0f}: {value}, n = {least['n']:.0f}. Among layers and foil "
-            f"types, layer {strongest['layer']} on {strongest['foil_type']} foils is the "
-            "lowest.")  # fmt: skip
+    return (
+        f"Of {len(by_head)} heads, {against} speak against the foiled word (interval below 0) "
+        f"and {speak_for} for it. The lowest share is that of head {least['head']:.0f} of "
+        f"layer {least['layer']:.0f}: {value}, n = {least['n']:.0f}. Among layers and foil "
+        f"types, layer {strongest['layer']} on {strongest['foil_type']} foils is the "
+        "lowest."
+    )
 
 
 def finding_variants(data) -> str:
@@ -137,10 +143,12 @@ def finding_pos(detection, chance) -> str:
         return f"No part of speech has {FEW} foiled words."
     best, worst = own.loc[own["value"].idxmax()], own.loc[own["value"].idxmin()]
     above = own[own["low"] > own["chance"]]["pos"]
-    return (f"F1 is highest for {best['pos']}, {estimate(best)} (n = {best['n']} foiled words; "
-            f"picked blindly {best['chance']:.2f}), and lowest for {worst['pos']}, "
-            f"{estimate(worst)} (n = {worst['n']}). Found better than blindly: "
-            f"{listed(above)}.")  # fmt: skip
+    return (
+        f"F1 is highest for {best['pos']}, {estimate(best)} (n = {best['n']} foiled words; "
+        f"picked blindly {best['chance']:.2f}), and lowest for {worst['pos']}, "
+        f"{estimate(worst)} (n = {worst['n']}). Found better than blindly: "
+        f"{listed(above)}."
+    )
 
 
 def finding_separation(data) -> str:
@@ -150,9 +158,11 @@ def finding_separation(data) -> str:
         return f"No part of speech has {FEW} foiled words and aligned ones."
     best = data.loc[data["value"].idxmax()]
     below, above = data[data["low"] > 0.5]["pos"], data[data["high"] < 0.5]["pos"]
-    return (f"A foiled word lies clearly below an aligned one of its kind for {listed(below)}, "
-            f"clearly above for {listed(above)}. They part best for {best['pos']}: in "
-            f"{estimate(best)} of all pairs the foiled word is lower (chance 0.50).")  # fmt: skip
+    return (
+        f"A foiled word lies clearly below an aligned one of its kind for {listed(below)}, "
+        f"clearly above for {listed(above)}. They part best for {best['pos']}: in "
+        f"{estimate(best)} of all pairs the foiled word is lower (chance 0.50)."
+    )
 
 
 def finding_tagger(data, name: str) -> str:
@@ -160,8 +170,10 @@ def finding_tagger(data, name: str) -> str:
     whole, tags = data.iloc[0], data.iloc[1:]
     worst = tags.loc[tags["value"].idxmin()]
     said = f", most often called {worst['said']}" if worst["said"] else ""
-    return (f"{name} gives the true tag to {estimate(whole)} of {whole['n']:,} words. It does "
-            f"worst on {worst['pos']}, {estimate(worst)} of {worst['n']}{said}.")  # fmt: skip
+    return (
+        f"{name} gives the true tag to {estimate(whole)} of {whole['n']:,} words. It does "
+        f"worst on {worst['pos']}, {estimate(worst)} of {worst['n']}{said}."
+    )
 
 
 def made_with(clip, data: dict, *more: str) -> list[str]:

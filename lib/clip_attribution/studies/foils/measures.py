@@ -115,8 +115,13 @@ def detection_chance(words: pd.DataFrame, epsilon: float = EPSILON) -> pd.DataFr
     found = (own["attribution"] < epsilon).groupby(own["pos"]).mean()
     foiled = own["foiled"].groupby(own["pos"]).mean()
     both = found + foiled
-    table = pd.DataFrame({"precision": foiled.where(found > 0), "recall": found,
-                          "F1": (2 * found * foiled / both).where(both > 0)})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "precision": foiled.where(found > 0),
+            "recall": found,
+            "F1": (2 * found * foiled / both).where(both > 0),
+        }
+    )
     table = table.rename_axis("pos").reset_index()
     return table.melt("pos", var_name="measure", value_name="chance")
 
@@ -133,8 +138,16 @@ def separation_by_pos(words: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         if tag != PUNCTUATION and foiled.any() and not foiled.all():
             low = own["attribution"].to_numpy(float)
             value, (below, above) = _below(low, foiled, pd.factorize(own["pair_id"])[0], seed)
-            rows.append({"pos": tag, "value": value, "low": below, "high": above,
-                         "n": int(foiled.sum()), "aligned": int((~foiled).sum())})  # fmt: skip
+            rows.append(
+                {
+                    "pos": tag,
+                    "value": value,
+                    "low": below,
+                    "high": above,
+                    "n": int(foiled.sum()),
+                    "aligned": int((~foiled).sum()),
+                }
+            )
     return pd.DataFrame(rows)
 
 

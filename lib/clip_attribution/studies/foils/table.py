@@ -252,14 +252,24 @@ def detection_by_pos(words: pd.DataFrame, epsilon: float = EPSILON, seed: int = 
         for measure, values in _detection(tp, fp, fn).items():
             drawn = values[1:][~np.isnan(values[1:])] if (tp + fn)[0] else []
             low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
-            rows.append({
-                "pos": tag, "measure": measure, "value": values[0], "low": low, "high": high,
-                "n": int((tp + fn)[0]), "words": int(mine.sum()),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "pos": tag,
+                    "measure": measure,
+                    "value": values[0],
+                    "low": low,
+                    "high": high,
+                    "n": int((tp + fn)[0]),
+                    "words": int(mine.sum()),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def _detection(tp, fp, fn) -> dict[str, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {"precision": tp / (tp + fp), "recall": tp / (tp + fn),
-                "F1": 2 * tp / (2 * tp + fp + fn)}  # fmt: skip
+        return {
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+            "F1": 2 * tp / (2 * tp + fp + fn),
+        }

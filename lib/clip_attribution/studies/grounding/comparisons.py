@@ -13,8 +13,16 @@ from ...metrics.intervals import correlation_estimate, ratio_estimate
 from .tables import Maps, good_rows, usable
 
 COMPARED = ("pg_hit", "io_ratio")  # what the baselines have, too
-GRADED = ("iou_soft", "iou_binary", "dice_soft", "dice_binary", "wdp_soft", "wdp_binary",
-          "wdp_norm", "io_ratio")  # fmt: skip
+GRADED = (
+    "iou_soft",
+    "iou_binary",
+    "dice_soft",
+    "dice_binary",
+    "wdp_soft",
+    "wdp_binary",
+    "wdp_norm",
+    "io_ratio",
+)
 TAUS = (0.1, 0.3, 0.5, 0.7, 0.9)
 DELTAS = (0.0, 0.04, 0.08, 0.16, 0.32)
 SWEPT = ("uncertain", "uncertain_merged", "contested")
@@ -33,8 +41,9 @@ def against_baselines(measured: dict[str, pd.DataFrame], seed: int = 0) -> pd.Da
         for kind, name in NAMES.items():
             floor = known[known["baseline"] == kind].set_index("row")
             for metric in COMPARED:
-                found = ratio_estimate(good[metric] - floor[metric], groups=good["image"],
-                                       seed=seed)  # fmt: skip
+                found = ratio_estimate(
+                    good[metric] - floor[metric], groups=good["image"], seed=seed
+                )
                 label = {"method": method, "metric": metric, "baseline": name}
                 rows.append(label | found._asdict())
     return pd.DataFrame(rows)
@@ -65,8 +74,9 @@ def correlations(measured: dict[str, pd.DataFrame]) -> pd.DataFrame:
     names = [*GRADED, "pg_hit", "pg_uncertain"]
     each = [frame[names].corr(method="spearman").to_numpy() for frame in measured.values()]
     known = np.sum(~np.isnan(each), axis=0)
-    mean = np.divide(np.nansum(each, axis=0), known, out=np.full(known.shape, np.nan),
-                     where=known > 0)  # fmt: skip
+    mean = np.divide(
+        np.nansum(each, axis=0), known, out=np.full(known.shape, np.nan), where=known > 0
+    )
     return pd.DataFrame(mean, names, names)
 
 
@@ -75,8 +85,9 @@ def pointing_correlations(measured: dict[str, pd.DataFrame], seed: int = 0) -> p
     rows = []
     for method, frame in measured.items():
         good = frame[frame["error"].isna()]
-        found = correlation_estimate(good["pg_hit"], good["io_ratio"], "spearman", good["image"],
-                                     seed)  # fmt: skip
+        found = correlation_estimate(
+            good["pg_hit"], good["io_ratio"], "spearman", good["image"], seed
+        )
         rows.append({"method": method, **found._asdict()})
     return pd.DataFrame(rows)
 
@@ -90,8 +101,9 @@ def sweep_all(maps: dict[str, Maps], frame, tau=0.7, delta=0.08, seed: int = 0) 
     taus, deltas = sorted({*TAUS, tau}), sorted({*DELTAS, delta})
     rows = []
     for method, own in maps.items():
-        swept = uncertainty_sweep(*usable(own, frame, method), taus, deltas, relative=True,
-                                  interpolation=own.upsampling)  # fmt: skip
+        swept = uncertainty_sweep(
+            *usable(own, frame, method), taus, deltas, relative=True, interpolation=own.upsampling
+        )
         swept["image"] = frame["image"].to_numpy()[good_rows(own)][swept["row"]]
         for along, fixed in (("tau", swept["delta"] == delta), ("delta", swept["tau"] == tau)):
             for at, part in swept[fixed & swept["error"].isna()].groupby(along):

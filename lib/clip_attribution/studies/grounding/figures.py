@@ -19,13 +19,22 @@ from ..foils.figures import legend_above
 from .comparisons import COMPARED, GRADED
 
 LABELS = {
-    "iou_soft": "IoU, soft", "iou_binary": "IoU, binary", "dice_soft": "Dice, soft",
-    "dice_binary": "Dice, binary", "wdp_soft": "WDP, soft", "wdp_binary": "WDP, binary",
-    "wdp_norm": "WDP, normalised", "io_ratio": "IO ratio", "pg_hit": "PG accuracy",
+    "iou_soft": "IoU, soft",
+    "iou_binary": "IoU, binary",
+    "dice_soft": "Dice, soft",
+    "dice_binary": "Dice, binary",
+    "wdp_soft": "WDP, soft",
+    "wdp_binary": "WDP, binary",
+    "wdp_norm": "WDP, normalised",
+    "io_ratio": "IO ratio",
+    "pg_hit": "PG accuracy",
     "pg_uncertain": "PG uncertainty",
-}  # fmt: skip
-SWEEPS = {"uncertain": "as stated", "uncertain_merged": "near tops merged",
-          "contested": "all maxima"}  # fmt: skip
+}
+SWEEPS = {
+    "uncertain": "as stated",
+    "uncertain_merged": "near tops merged",
+    "contested": "all maxima",
+}
 FLOORS = dict(zip(NAMES.values(), ("--", ":"), strict=True))  # baselines and their lines
 TASKS = ("object", "attribute", "relation")
 
@@ -57,8 +66,9 @@ def metric_distributions(measured: dict, table):
         ax.set_title(LABELS[metric], pad=5)
         ax.set_yticks((0, 0.5, 1))
     upper.supylabel("share of phrases at or below", size=7.5)
-    for ax, metric in zip(lower.subplots(1, 2, sharey=True), ("pg_hit", "pg_uncertain"),
-                          strict=True):  # fmt: skip
+    for ax, metric in zip(
+        lower.subplots(1, 2, sharey=True), ("pg_hit", "pg_uncertain"), strict=True
+    ):
         own = table[table["metric"] == metric]
         method_dots(ax, own, colours)
         ax.set(title=LABELS[metric], xlabel="share of phrases")
@@ -71,8 +81,13 @@ def cumulative(ax, measured: dict, metric: str, colours: dict) -> None:
     for method, frame in measured.items():
         values = np.sort(frame[metric].dropna())
         share = np.arange(1, len(values) + 1) / max(1, len(values))
-        ax.plot([0, *values, 1], [0, *share, 1], color=colours[method], linewidth=0.9,
-                drawstyle="steps-post")  # fmt: skip
+        ax.plot(
+            [0, *values, 1],
+            [0, *share, 1],
+            color=colours[method],
+            linewidth=0.9,
+            drawstyle="steps-post",
+        )
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1))
     ax.set_xticklabels(("0", "0.5", "1"))
     ax.tick_params(labelsize=SMALL)
@@ -109,9 +124,18 @@ def method_dots(ax, table, colours: dict, shift: float = 0, hollow: bool = False
     for y, (method, colour) in enumerate(colours.items()):
         row = table[table["scorer"] == method].iloc[0]
         around = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-        ax.errorbar(row["value"], y + shift, xerr=around, fmt="o", color=colour, markersize=3,
-                    markerfacecolor="white" if hollow else colour, linewidth=1, capsize=1.5,
-                    capthick=0.8)  # fmt: skip
+        ax.errorbar(
+            row["value"],
+            y + shift,
+            xerr=around,
+            fmt="o",
+            color=colour,
+            markersize=3,
+            markerfacecolor="white" if hollow else colour,
+            linewidth=1,
+            capsize=1.5,
+            capthick=0.8,
+        )
     for name in FLOORS:
         for value in table[table["scorer"] == name]["value"]:
             ax.axvline(value, color=GREY, linewidth=0.8, linestyle=FLOORS[name])
@@ -120,8 +144,10 @@ def method_dots(ax, table, colours: dict, shift: float = 0, hollow: bool = False
 
 def floor_handles() -> list[Line2D]:
     """Legend entries of the baselines."""
-    return [Line2D([], [], color=GREY, linewidth=0.8, linestyle=style, label=name)
-            for name, style in FLOORS.items()]  # fmt: skip
+    return [
+        Line2D([], [], color=GREY, linewidth=0.8, linestyle=style, label=name)
+        for name, style in FLOORS.items()
+    ]
 
 
 def role_dots(table):
@@ -143,14 +169,29 @@ def role_dots(table):
                 part = own[own["group"] == group]
                 if number:
                     part = part[~part["scorer"].isin(FLOORS)]
-                method_dots(ax, part, {m: colours[m] for m in order},
-                            0.3 * number - 0.15 * (len(groups) - 1), bool(number))  # fmt: skip
+                method_dots(
+                    ax,
+                    part,
+                    {m: colours[m] for m in order},
+                    0.3 * number - 0.15 * (len(groups) - 1),
+                    bool(number),
+                )
             ax.set_xlabel(LABELS[metric], size=SMALL)
     for task, ax in zip(tasks, panels[0], strict=True):
         ax.set_title(task)
-    marks = [Line2D([], [], color=INK, marker="o", markersize=3, linestyle="", label=str(group),
-                    markerfacecolor="white" if number else INK)
-             for number, group in enumerate(groups)]  # fmt: skip
+    marks = [
+        Line2D(
+            [],
+            [],
+            color=INK,
+            marker="o",
+            markersize=3,
+            linestyle="",
+            label=str(group),
+            markerfacecolor="white" if number else INK,
+        )
+        for number, group in enumerate(groups)
+    ]
     legend_above(figure, *marks, *floor_handles(), ncols=4)
     return figure
 
@@ -164,9 +205,20 @@ def correlation_map(data):
     figure = new_figure(3.1)
     ax = figure.subplots()
     bar = {"label": "Spearman's correlation", "pad": 0.02, "ticks": (-1, 0, 1)}
-    sns.heatmap(data.to_numpy(), cmap=PALETTE, center=0, vmin=-1, vmax=1, ax=ax, linewidths=0.3,
-                linecolor="white", annot=True, fmt=".2f", annot_kws={"size": 5},
-                cbar_kws=bar)  # fmt: skip
+    sns.heatmap(
+        data.to_numpy(),
+        cmap=PALETTE,
+        center=0,
+        vmin=-1,
+        vmax=1,
+        ax=ax,
+        linewidths=0.3,
+        linecolor="white",
+        annot=True,
+        fmt=".2f",
+        annot_kws={"size": 5},
+        cbar_kws=bar,
+    )
     for text in ax.texts:
         text.set_text(text.get_text().replace("-", "−").replace("0.", "."))
     ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90)
@@ -185,10 +237,22 @@ def uncertainty_curves(data, tau: float, delta: float):
         for measure, ax in zip(SWEEPS, row, strict=True):
             own = data[(data["along"] == along) & (data["measure"] == measure)]
             for method, part in own.groupby("method", sort=False):
-                ax.fill_between(part["at"], part["low"], part["high"], color=colours[method],
-                                alpha=0.12, linewidth=0)  # fmt: skip
-                ax.plot(part["at"], part["value"], color=colours[method], linewidth=1, marker="o",
-                        markersize=2)  # fmt: skip
+                ax.fill_between(
+                    part["at"],
+                    part["low"],
+                    part["high"],
+                    color=colours[method],
+                    alpha=0.12,
+                    linewidth=0,
+                )
+                ax.plot(
+                    part["at"],
+                    part["value"],
+                    color=colours[method],
+                    linewidth=1,
+                    marker="o",
+                    markersize=2,
+                )
             ax.axvline(at, color=GREY, linestyle=":", linewidth=0.8)
             ax.yaxis.set_major_locator(MaxNLocator(3))
             ax.tick_params(labelsize=SMALL)
@@ -229,9 +293,12 @@ def example_panels(data, maps: dict, images: str = ""):
         y, x = np.unravel_index(seen.argmax(), seen.shape)
         ax.plot(x + 0.5, y + 0.5, "+", color="white", markersize=7, markeredgewidth=2.2)
         ax.plot(x + 0.5, y + 0.5, "+", color=INK, markersize=6, markeredgewidth=1)
-        ax.set_title(f"“{cut(example.phrase)}”\n{example.method}\nPG {example.pg_hit:.0f}, IO "
-                     f"{example.io_ratio:.2f}, IoU {example.iou_soft:.2f}", size=SMALL,
-                     parse_math=False)  # fmt: skip
+        ax.set_title(
+            f"“{cut(example.phrase)}”\n{example.method}\nPG {example.pg_hit:.0f}, IO "
+            f"{example.io_ratio:.2f}, IoU {example.iou_soft:.2f}",
+            size=SMALL,
+            parse_math=False,
+        )
     return figure
 
 

@@ -53,13 +53,15 @@ def finding_baselines(data) -> str:
         above, rest = [], []
         for method, rows in own.groupby("method", sort=False):
             missed = rows[rows["low"] <= 0]
-            names = [f"{row['baseline']} ({estimate(row, signed=True)})"
-                     for _, row in missed.iterrows()]  # fmt: skip
+            names = [
+                f"{row['baseline']} ({estimate(row, signed=True)})" for _, row in missed.iterrows()
+            ]
             rest += [f"{method} not above the {listed(names)}"] * bool(names)
             above += [method] * (not names)
         failed = f" Not so: {'; '.join(rest)}." if rest else ""
-        lines.append(f"{LABELS[metric]}: above centre point and uniform map: {listed(above)}."
-                     f"{failed}")  # fmt: skip
+        lines.append(
+            f"{LABELS[metric]}: above centre point and uniform map: {listed(above)}.{failed}"
+        )
     return "\n".join(lines)
 
 
@@ -70,10 +72,14 @@ def finding_blind(data) -> str:
     lines = []
     for task, own in data.groupby("task", sort=False):
         above, below = own[own["low"] > 0], own[own["high"] < 0]
-        said = [[f"{row['method']} ({estimate(row, signed=True)})" for _, row in part.iterrows()]
-                for part in (above, below)]  # fmt: skip
-        lines.append(f"{task} phrases: more often than {own['blind'].iloc[0]}: {listed(said[0])}; "
-                     f"less often: {listed(said[1])}.")  # fmt: skip
+        said = [
+            [f"{row['method']} ({estimate(row, signed=True)})" for _, row in part.iterrows()]
+            for part in (above, below)
+        ]
+        lines.append(
+            f"{task} phrases: more often than {own['blind'].iloc[0]}: {listed(said[0])}; "
+            f"less often: {listed(said[1])}."
+        )
     return "\n".join(lines)
 
 
@@ -87,15 +93,19 @@ def finding_roles(table) -> str:
     lines, apart, pairs = [], [], 0
     for method, rows in own.groupby("scorer", sort=False):
         top, low = rows.loc[rows["value"].idxmax()], rows.loc[rows["value"].idxmin()]
-        lines.append(f"{method}: most often for {top['group']} {top['task']} phrases, "
-                     f"{estimate(top)}; least for {low['group']} {low['task']} ones, "
-                     f"{estimate(low)}.")  # fmt: skip
+        lines.append(
+            f"{method}: most often for {top['group']} {top['task']} phrases, "
+            f"{estimate(top)}; least for {low['group']} {low['task']} ones, "
+            f"{estimate(low)}."
+        )
         for task, both in rows.groupby("task", sort=False):
             pairs += len(both) == 2
             if len(both) == 2 and both["low"].max() > both["high"].min():
                 apart.append(f"{method} on {task} phrases")
-    lines.append(f"Between the groups, the intervals part in {len(apart)} of {pairs} comparisons"
-                 + (f": {listed(apart)}." if apart else "."))  # fmt: skip
+    lines.append(
+        f"Between the groups, the intervals part in {len(apart)} of {pairs} comparisons"
+        + (f": {listed(apart)}." if apart else ".")
+    )
     return "\n".join(lines)
 
 
@@ -103,24 +113,35 @@ def finding_correlations(matrix, pointing) -> str:
     """What the pointing game knows of the rest; `correlations` and `pointing_correlations`."""
     known = pointing.dropna(subset="value")
     names = {name: LABELS[name].replace(", ", " ") for name in matrix}
-    twins = [f"{names[a]} with {names[b]}" for i, a in enumerate(matrix) for b in
-             list(matrix)[i + 1:] if abs(matrix.loc[a, b]) > 0.995]  # fmt: skip
+    twins = [
+        f"{names[a]} with {names[b]}"
+        for i, a in enumerate(matrix)
+        for b in list(matrix)[i + 1 :]
+        if abs(matrix.loc[a, b]) > 0.995
+    ]
     least, most = (known.loc[i] for i in (known["value"].idxmin(), known["value"].idxmax()))
-    return (f"These order the phrases alike (|ρ| > 0.995): {listed(twins)}. PG accuracy correlates "
-            f"with the IO ratio by {estimate(least)} ({least['method']}) to {estimate(most)} "
-            f"({most['method']}).")  # fmt: skip
+    return (
+        f"These order the phrases alike (|ρ| > 0.995): {listed(twins)}. PG accuracy correlates "
+        f"with the IO ratio by {estimate(least)} ({least['method']}) to {estimate(most)} "
+        f"({most['method']})."
+    )
 
 
 def finding_uncertainty(data) -> str:
     """Which of tau and delta changes PG uncertainty, in which reading; data: `sweep_all`."""
     lines = []
-    for measure, name in (("uncertain", "As stated"), ("uncertain_merged", "Near tops merged"),
-                          ("contested", "All maxima")):  # fmt: skip
+    for measure, name in (
+        ("uncertain", "As stated"),
+        ("uncertain_merged", "Near tops merged"),
+        ("contested", "All maxima"),
+    ):
         own = data[data["measure"] == measure]
         spread = own.groupby(["along", "method"])["value"].agg(lambda one: one.max() - one.min())
-        lines.append(f"{name}: between {own['value'].min():.3f} and {own['value'].max():.3f}; "
-                     f"within a method, τ moves it by at most {spread['tau'].max():.3f}, δ by at "
-                     f"most {spread['delta'].max():.3f}.")  # fmt: skip
+        lines.append(
+            f"{name}: between {own['value'].min():.3f} and {own['value'].max():.3f}; "
+            f"within a method, τ moves it by at most {spread['tau'].max():.3f}, δ by at "
+            f"most {spread['delta'].max():.3f}."
+        )
     return "\n".join(lines)
 
 
@@ -128,9 +149,11 @@ def finding_examples(measured: dict) -> str:
     """How often the pointing game says 1 while most of the heat lies outside, and the reverse."""
     rows = pd.concat(measured.values())
     hits, misses = (rows[rows["pg_hit"] == hit]["io_ratio"] for hit in (1, 0))
-    return (f"Of {len(hits):,} hits, {(hits < 0.5).mean():.0%} have most of their heat outside the "
-            f"boxes; of {len(misses):,} misses, {(misses > 0.5).mean():.0%} have most of it "
-            "inside.")  # fmt: skip
+    return (
+        f"Of {len(hits):,} hits, {(hits < 0.5).mean():.0%} have most of their heat outside the "
+        f"boxes; of {len(misses):,} misses, {(misses > 0.5).mean():.0%} have most of it "
+        "inside."
+    )
 
 
 def published_table() -> pd.DataFrame:
@@ -152,8 +175,10 @@ def finding_foil(maps: dict, foil_maps: dict) -> str:
     alike = {name: rank_correlation(maps[name], foil_maps[name]) for name in maps}
     same = [name for name, value in alike.items() if value > 0.9999]
     rest = [f"{name} {value:.2f}" for name, value in alike.items() if name not in same]
-    return (f"The very same map for phrase and foil: {listed(same)}. Rank correlation of the two "
-            f"maps of the others: {listed(rest)}.")  # fmt: skip
+    return (
+        f"The very same map for phrase and foil: {listed(same)}. Rank correlation of the two "
+        f"maps of the others: {listed(rest)}."
+    )
 
 
 def finding_areas(data, floor: str) -> str:
@@ -165,9 +190,11 @@ def finding_areas(data, floor: str) -> str:
         rest = own[~own["method"].isin([*better, *worse])]["method"]
         best = own.loc[own["gain"].idxmax()]
         gain = estimate({"value": best["gain"], "low": best["gain_low"], "high": best["gain_high"]})
-        lines.append(f"{kind}: better than a random order: {listed(better)}; worse: "
-                     f"{listed(worse)}; not told from it: {listed(rest)}. Best: {best['method']}, "
-                     f"ahead by an area of {gain}, n = {best['n']}.")  # fmt: skip
+        lines.append(
+            f"{kind}: better than a random order: {listed(better)}; worse: "
+            f"{listed(worse)}; not told from it: {listed(rest)}. Best: {best['method']}, "
+            f"ahead by an area of {gain}, n = {best['n']}."
+        )
     return "\n".join(lines)
 
 
@@ -182,7 +209,9 @@ def finding_sanity(data, same_weights: bool) -> str:
         where = "told from another picture's map at every depth"
         if len(alike):
             where = f"first not told from another picture's map at {alike.iloc[0]}"
-        lines.append(f"{method}: {estimate(own.loc[1])} after the {own.loc[1, 'depth']}, "
-                     f"{estimate(last)} in the end; {where}.")  # fmt: skip
+        lines.append(
+            f"{method}: {estimate(own.loc[1])} after the {own.loc[1, 'depth']}, "
+            f"{estimate(last)} in the end; {where}."
+        )
     kept = "is unchanged" if same_weights else "HAS CHANGED"
     return "\n".join([*lines, f"The given model {kept}."])

@@ -86,8 +86,7 @@ def load_captions(data="", n_pairs=20, seed=0) -> pd.DataFrame:
 def with_sizes(frame: pd.DataFrame, images="") -> pd.DataFrame:
     """The frame with `size` and `task`, and the reason in `error` where a picture is unusable."""
     sizes, faults = picture_sizes(frame["image"], images or None)
-    errors = [new if pd.isna(old) else old
-              for old, new in zip(frame["error"], faults, strict=True)]  # fmt: skip
+    errors = [new if pd.isna(old) else old for old, new in zip(frame["error"], faults, strict=True)]
     task = frame["role"].astype(object).where(frame["role"].notna(), "phrase")
     found = frame.assign(size=pd.Series(sizes, frame.index, dtype=object), task=task)
     found["error"] = pd.Series(errors, frame.index, dtype=object)
@@ -168,8 +167,9 @@ def measure_all(maps: dict[str, Maps], frame, **options) -> dict[str, pd.DataFra
     found = {}
     for method, own in maps.items():
         rows = good_rows(own)
-        measured = grounding_metrics(*usable(own, frame, method), interpolation=own.upsampling,
-                                     **options)  # fmt: skip
+        measured = grounding_metrics(
+            *usable(own, frame, method), interpolation=own.upsampling, **options
+        )
         table = pd.DataFrame(np.nan, range(len(frame)), list(METRICS))
         table.loc[rows, list(METRICS)] = measured[list(METRICS)].to_numpy(float)
         table["error"] = pd.Series(own.errors, dtype=object)

@@ -37,8 +37,10 @@ def with_foils(pairs: pd.DataFrame) -> pd.DataFrame:
         wrong = [joined(own) for own in pairs["hallucinated"]]
     elif "labels" in pairs:
         both = zip(pairs["tokens"], pairs["labels"], good, strict=True)
-        wrong = [joined(np.asarray(own)[~np.asarray(true, bool)]) if fine else None
-                 for own, true, fine in both]  # fmt: skip
+        wrong = [
+            joined(np.asarray(own)[~np.asarray(true, bool)]) if fine else None
+            for own, true, fine in both
+        ]
     else:
         return pairs
     texts = pd.Series(wrong, index=pairs.index, dtype=object)
@@ -163,8 +165,9 @@ def wide(words, pairs, epsilons, seed: int) -> pd.DataFrame:
     """`epsilon_sweep`, a row an epsilon."""
     table = epsilon_sweep(words, pairs, epsilons, seed)
     values = table.pivot(index="epsilon", columns="measure", values="value")[list(MEASURES)]
-    return values.assign(chance=foiled_words(words[words["pair_id"].isin(pairs["pair_id"])],
-                                             pairs).mean()).reset_index()  # fmt: skip
+    return values.assign(
+        chance=foiled_words(words[words["pair_id"].isin(pairs["pair_id"])], pairs).mean()
+    ).reset_index()
 
 
 def alarm_table(words: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -181,10 +184,19 @@ def alarm_table(words: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> pd.D
     inside = alarms.between(table["expected_low"], table["expected_high"]).astype(float)
     table["inside"] = inside.where(table["rule"] == "conformal")
     groups = table.groupby(["rule", "rate", "fixed"], dropna=False, sort=False)
-    return groups.agg(
-        epsilon=("epsilon", "median"), false_alarms=("false_alarms", "mean"),
-        low=("false_alarms", "min"), high=("false_alarms", "max"),
-        standard_error=("false_alarms", "sem"),
-        expected_low=("expected_low", "mean"), expected_high=("expected_high", "mean"),
-        inside=("inside", "mean"), found=("found", "mean"), n=("n", "first"),
-    ).reset_index().drop(columns="fixed")  # fmt: skip
+    return (
+        groups.agg(
+            epsilon=("epsilon", "median"),
+            false_alarms=("false_alarms", "mean"),
+            low=("false_alarms", "min"),
+            high=("false_alarms", "max"),
+            standard_error=("false_alarms", "sem"),
+            expected_low=("expected_low", "mean"),
+            expected_high=("expected_high", "mean"),
+            inside=("inside", "mean"),
+            found=("found", "mean"),
+            n=("n", "first"),
+        )
+        .reset_index()
+        .drop(columns="fixed")
+    )

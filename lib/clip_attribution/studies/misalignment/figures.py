@@ -31,13 +31,15 @@ class Look(NamedTuple):
 OWN = Look(BLUE, "o", "attribution, F-CLIPScore")
 ALL_WORDS = Look(GREY, "s", "all words")
 LOOKS = {
-    METHOD: OWN, "F-CLIPScore": OWN,
+    METHOD: OWN,
+    "F-CLIPScore": OWN,
     "CLIPScore": Look(ORANGE, "D", "CLIPScore"),
     "RefCLIPScore": Look(GREEN, "v", "RefCLIPScore"),
     FREQUENT: Look(GREY, "^", "most frequent word"),
-    WHOLE: ALL_WORDS, EVERY: ALL_WORDS,
+    WHOLE: ALL_WORDS,
+    EVERY: ALL_WORDS,
     RANDOM: Look(GREY, "o", "one random word"),
-}  # fmt: skip
+}
 PRINTED = {
     "CLIP4DM ViT-B/32": Look(BLUE, "o", "CLIP4DM ViT-B/32, published"),
     "CLIP4DM ViT-H/14": Look(BLUE, "D", "CLIP4DM ViT-H/14, published"),
@@ -59,8 +61,9 @@ def benchmark_dots(data, title: str = ""):
     data: `all_results`. Published values, where there are any, are hollow, without an interval.
     """
     data = data[(data["group"] == "all") & data["value"].notna()]
-    return dot_panels(data, "benchmark", [(PANELS[m][0], m, data[data["measure"] == m])
-                                          for m in PANELS], title)  # fmt: skip
+    return dot_panels(
+        data, "benchmark", [(PANELS[m][0], m, data[data["measure"] == m]) for m in PANELS], title
+    )
 
 
 def group_dots(data, title: str = ""):
@@ -135,9 +138,15 @@ def lanes(ax, data, column: str) -> dict:
         for one in printed.to_dict("records"):
             look = PRINTED.get(one["scorer"], OTHERS)
             (found[look.label],) = ax.plot(
-                one["value"], number + offsets[-1], look.marker, mfc="none", mec=look.colour,
-                markersize=3.5, mew=0.8, label=look.label,
-            )  # fmt: skip
+                one["value"],
+                number + offsets[-1],
+                look.marker,
+                mfc="none",
+                mec=look.colour,
+                markersize=3.5,
+                mew=0.8,
+                label=look.label,
+            )
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="x", linewidth=0.3, color="#dddddd")
@@ -153,10 +162,20 @@ def estimate_dot(ax, row: dict, y: float, look: Look) -> Line2D:
     if row["chance"] == row["chance"]:
         ax.plot(row["chance"], y, "|", color=GREY, markersize=6, mew=1, zorder=1)
     around = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-    ax.errorbar(row["value"], y, xerr=around, fmt=look.marker, color=look.colour, markersize=3,
-                linewidth=0.9, capsize=1.2, capthick=0.7)  # fmt: skip
-    return Line2D([], [], color=look.colour, marker=look.marker, linestyle="", markersize=3,
-                  label=look.label)  # fmt: skip
+    ax.errorbar(
+        row["value"],
+        y,
+        xerr=around,
+        fmt=look.marker,
+        color=look.colour,
+        markersize=3,
+        linewidth=0.9,
+        capsize=1.2,
+        capthick=0.7,
+    )
+    return Line2D(
+        [], [], color=look.colour, marker=look.marker, linestyle="", markersize=3, label=look.label
+    )
 
 
 def message(text: str):

@@ -16,8 +16,9 @@ def located(found: dict[str, Measured]) -> dict[str, tuple[dict, float]]:
     """The row of location accuracy of each benchmark that has one, and its better floor."""
     rows = {name: whole(one.results, "LA", METHOD) for name, one in found.items()}
     often = {name: whole(one.results, "LA", FREQUENT) for name, one in found.items()}
-    return {name: (row, max(row["chance"], often[name]["value"]))
-            for name, row in rows.items() if row}  # fmt: skip
+    return {
+        name: (row, max(row["chance"], often[name]["value"])) for name, row in rows.items() if row
+    }
 
 
 def headline(found: dict[str, Measured]) -> str:
@@ -26,9 +27,11 @@ def headline(found: dict[str, Measured]) -> str:
     above = [TITLES[n] for n, (row, floor) in rows.items() if row["low"] > floor]
     below = [TITLES[n] for n, (row, floor) in rows.items() if row["high"] < floor]
     rest = [TITLES[n] for n in rows if TITLES[n] not in above + below]
-    parts = [f"above both floors on {listed(above)}" if above else "",
-             f"below the better floor on {listed(below)}" if below else "",
-             f"no clear difference on {listed(rest)}" if rest else ""]  # fmt: skip
+    parts = [
+        f"above both floors on {listed(above)}" if above else "",
+        f"below the better floor on {listed(below)}" if below else "",
+        f"no clear difference on {listed(rest)}" if rest else "",
+    ]
     said = "; ".join(part for part in parts if part)
     return f"False words located: {said}" if rows else "None of these benchmarks locates words"
 
@@ -39,9 +42,11 @@ def finding_location(found: dict[str, Measured]) -> str:
     for name, (row, _) in located(found).items():
         often = whole(found[name].results, "LA", FREQUENT)
         most = f"; more than {row['ceiling']:.2f} is out of reach" if row["ceiling"] < 1 else ""
-        lines.append(f"{TITLES[name]}: the false word is located in {estimate(row)} of {row['n']} "
-                     f"captions; a random word would do it in {row['chance']:.2f}, the most "
-                     f"frequent answer in {often['value']:.2f}{most}.")  # fmt: skip
+        lines.append(
+            f"{TITLES[name]}: the false word is located in {estimate(row)} of {row['n']} "
+            f"captions; a random word would do it in {row['chance']:.2f}, the most "
+            f"frequent answer in {often['value']:.2f}{most}."
+        )
     return "\n".join(lines) or "None of these benchmarks locates words."
 
 
@@ -53,9 +58,11 @@ def finding_ranking(found: dict[str, Measured]) -> str:
             own = whole(one.results, measure, "F-CLIPScore")
             other = whole(one.results, measure, "CLIPScore")
             if own and other:
-                lines.append(f"{TITLES[name]}, {said}: F-CLIPScore {estimate(own)}, CLIPScore "
-                             f"{estimate(other)} (chance {own['chance']:.2f}); "
-                             f"{versus(own, other, 'CLIPScore')}.")  # fmt: skip
+                lines.append(
+                    f"{TITLES[name]}, {said}: F-CLIPScore {estimate(own)}, CLIPScore "
+                    f"{estimate(other)} (chance {own['chance']:.2f}); "
+                    f"{versus(own, other, 'CLIPScore')}."
+                )
     return "\n".join(lines) or "None of these benchmarks ranks captions."
 
 
@@ -66,10 +73,12 @@ def finding_words(found: dict[str, Measured]) -> str:
         own = whole(one.results, "F1", METHOD)
         every = whole(one.results, "F1", WHOLE) or whole(one.results, "F1", EVERY)
         if own:
-            lines.append(f"{TITLES[name]}: F1 {estimate(own)}; as many words picked blindly give "
-                         f"{own['chance']:.2f}; flagging every word, with recall 1 and no insight, "
-                         f"gives {every['value']:.2f}; "
-                         f"{versus(own, every, 'flagging all')}.")  # fmt: skip
+            lines.append(
+                f"{TITLES[name]}: F1 {estimate(own)}; as many words picked blindly give "
+                f"{own['chance']:.2f}; flagging every word, with recall 1 and no insight, "
+                f"gives {every['value']:.2f}; "
+                f"{versus(own, every, 'flagging all')}."
+            )
     return "\n".join(lines) or "None of these benchmarks marks words."
 
 
@@ -79,8 +88,10 @@ def headline_groups(found: dict[str, Measured]) -> str:
     ends = {TITLES[name]: both for name, both in ends.items() if both}
     part = [name for name, (best, worst) in ends.items() if best["low"] > worst["high"]]
     rest = [name for name in ends if name not in part]
-    parts = [f"part on {listed(part)}" if part else "",
-             f"overlap on {listed(rest)}" if rest else ""]  # fmt: skip
+    parts = [
+        f"part on {listed(part)}" if part else "",
+        f"overlap on {listed(rest)}" if rest else "",
+    ]
     return "Intervals of best and worst group " + "; ".join(filter(None, parts)) if ends else ""
 
 
@@ -102,10 +113,12 @@ def finding_groups(found: dict[str, Measured]) -> str:
     for name, one in found.items():
         if both := group_ends(one.results):
             best, worst = both
-            lines.append(f"{TITLES[name]}, {best['measure']}: highest on {best['group']}, "
-                         f"{estimate(best)} (n = {best['n']}), lowest on {worst['group']}, "
-                         f"{estimate(worst)} (n = {worst['n']}); "
-                         f"{versus(best, worst, worst['group'])}.")  # fmt: skip
+            lines.append(
+                f"{TITLES[name]}, {best['measure']}: highest on {best['group']}, "
+                f"{estimate(best)} (n = {best['n']}), lowest on {worst['group']}, "
+                f"{estimate(worst)} (n = {worst['n']}); "
+                f"{versus(best, worst, worst['group'])}."
+            )
     return "\n".join(lines) or "None of these benchmarks has groups."
 
 
@@ -115,9 +128,11 @@ def finding_examples(table) -> str:
     table: `agreement`.
     """
     n, (both, alone), (other, neither) = table.to_numpy().sum(), *table.to_numpy().tolist()
-    return (f"Of {n} foils, the attribution locates the false word and CLIPScore is below its "
-            f"rival's in {both}; CLIPScore alone is right in {other}, the attribution "
-            f"alone in {alone}, neither in {neither}.")  # fmt: skip
+    return (
+        f"Of {n} foils, the attribution locates the false word and CLIPScore is below its "
+        f"rival's in {both}; CLIPScore alone is right in {other}, the attribution "
+        f"alone in {alone}, neither in {neither}."
+    )
 
 
 def headline_examples(table) -> str:
@@ -131,8 +146,10 @@ def headline_epsilon(alarms) -> str:
     if alarms is None:
         return ""
     fixed, own = paper_row(alarms), conformal_row(alarms, 0.05)
-    return (f"ε = {plain(fixed['epsilon'])} flags {fixed['false_alarms']:.1%} of true captions, "
-            f"an ε calibrated for 5% flags {own['false_alarms']:.1%}")  # fmt: skip
+    return (
+        f"ε = {plain(fixed['epsilon'])} flags {fixed['false_alarms']:.1%} of true captions, "
+        f"an ε calibrated for 5% flags {own['false_alarms']:.1%}"
+    )
 
 
 def plain(epsilon: float) -> str:
@@ -158,15 +175,20 @@ def finding_epsilon(alarms) -> str:
     if alarms is None:
         return "No true captions with marked false words beside them: nothing to calibrate with."
     fixed, own = paper_row(alarms), conformal_row(alarms, 0.05)
-    return "\n".join([
-        f"The paper's ε = {plain(fixed['epsilon'])} flags a word in {fixed['false_alarms']:.1%} of "
-        f"true captions, and {fixed['found']:.0%} of the false words.",
-        f"The conformal ε for 5% (median {plain(own['epsilon'])}) flags {own['false_alarms']:.1%} "
-        f"of true captions on average over {SPLITS} splits (standard error "
-        f"{own['standard_error']:.1%}; single splits {own['low']:.1%} to {own['high']:.1%}), and "
-        f"{own['found']:.0%} of the false words.",
-        f"{own['inside']:.0%} of the splits lie in the interval that theory gives for one split.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"The paper's ε = {plain(fixed['epsilon'])} flags a word in "
+            f"{fixed['false_alarms']:.1%} of true captions, "
+            f"and {fixed['found']:.0%} of the false words.",
+            f"The conformal ε for 5% (median {plain(own['epsilon'])}) flags "
+            f"{own['false_alarms']:.1%} of true captions on average over {SPLITS} splits "
+            f"(standard error {own['standard_error']:.1%}; "
+            f"single splits {own['low']:.1%} to {own['high']:.1%}), "
+            f"and {own['found']:.0%} of the false words.",
+            f"{own['inside']:.0%} of the splits lie in the interval that theory gives for "
+            "one split.",
+        ]
+    )
 
 
 def finding_speed(table) -> str:
@@ -174,5 +196,7 @@ def finding_speed(table) -> str:
     if table.empty:
         return "All scores came from the cache: nothing was timed in this run."
     rate = table["pairs"].sum() / table["seconds"].sum()
-    return (f"{table['pairs'].sum():,} pairs in {table['seconds'].sum():.0f} s, {rate:.0f} pairs a "
-            "second on this machine as busy as it was.")  # fmt: skip
+    return (
+        f"{table['pairs'].sum():,} pairs in {table['seconds'].sum():.0f} s, {rate:.0f} pairs a "
+        "second on this machine as busy as it was."
+    )

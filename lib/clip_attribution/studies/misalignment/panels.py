@@ -63,17 +63,25 @@ def draw_example(figure, one: Example, images, top: float, limit: float) -> None
     """The picture on the left, the caption and what was found on the right; top: inches."""
     width, total = figure.get_size_inches()
     height, left = panel_height(one.words), PICTURE + 0.15
-    picture = figure.add_axes([0.05 / width, (top - PICTURE) / total, PICTURE / width,
-                               PICTURE / total])  # fmt: skip
+    picture = figure.add_axes(
+        [0.05 / width, (top - PICTURE) / total, PICTURE / width, PICTURE / total]
+    )
     picture.imshow(open_image(one.pair["image"], images))
     picture.set_axis_off()
     text = {"size": SMALL, "va": "top", "parse_math": False}
     figure.text(left / width, top / total, one.kind, weight="bold", **text)
-    words = figure.add_axes([left / width, (top - height + 0.5) / total, TEXT_WIDTH / width,
-                             (height - 0.65) / total])  # fmt: skip
+    words = figure.add_axes(
+        [left / width, (top - height + 0.5) / total, TEXT_WIDTH / width, (height - 0.65) / total]
+    )
     caption_panel(one.words, words, limit)
-    figure.text(left / width, (top - height + 0.53) / total, outcome(one), color=GREY,
-                linespacing=1.25, **text)  # fmt: skip
+    figure.text(
+        left / width,
+        (top - height + 0.53) / total,
+        outcome(one),
+        color=GREY,
+        linespacing=1.25,
+        **text,
+    )
 
 
 def outcome(one: Example) -> str:
@@ -82,8 +90,11 @@ def outcome(one: Example) -> str:
     (wrong,) = short([pair["foil_word"]], 38)
     against = "true caption" if pair.get("pair") else "average of others"
     scores = pair["clip_score"], pair["clip_score"] - pair["fooled"]
-    return (f"most negative: {one.predicted}\nfalse: {wrong}\n"
-            "CLIPScore {:.2f}, {} {:.2f}".format(scores[0], against, scores[1]))  # fmt: skip
+    return (
+        f"most negative: {one.predicted}\nfalse: {wrong}\nCLIPScore {{:.2f}}, {{}} {{:.2f}}".format(
+            scores[0], against, scores[1]
+        )
+    )
 
 
 # ---------------------------------------------------------------- epsilon
@@ -102,8 +113,10 @@ def epsilon_panels(curve, marks, alarms, title: str = ""):
     precision_recall(left, curve, marks)
     alarm_dots(right, alarms)
     looks = (ORANGE, "s", "ε of the paper"), (BLUE, "o", "conformal ε")
-    entries = [Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=label)
-               for colour, marker, label in looks]  # fmt: skip
+    entries = [
+        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=label)
+        for colour, marker, label in looks
+    ]
     chance = Line2D([], [], color=GREY, linestyle=":", linewidth=0.8, label="chance")
     target = Line2D([], [], color=INK, linestyle="--", linewidth=0.6, label="target met exactly")
     titled_legend(figure, title, *entries, chance, target)
@@ -120,10 +133,21 @@ def precision_recall(ax, curve, marks) -> None:
     own = marks[marks["rule"] == "conformal"].dropna(subset=["precision"])
     ax.plot(own["recall"], own["precision"], "o", color=BLUE, markersize=4)
     for row in own.itertuples():
-        ax.annotate(f"{row.rate:.0%}", (row.recall, row.precision), xytext=(4, 2), size=SMALL - 0.5,
-                    textcoords="offset points", color=BLUE)  # fmt: skip
-    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="recall of false words",
-           ylabel="precision", title="all ε, held-out half")  # fmt: skip
+        ax.annotate(
+            f"{row.rate:.0%}",
+            (row.recall, row.precision),
+            xytext=(4, 2),
+            size=SMALL - 0.5,
+            textcoords="offset points",
+            color=BLUE,
+        )
+    ax.set(
+        xlim=(-0.03, 1.03),
+        ylim=(-0.03, 1.03),
+        xlabel="recall of false words",
+        ylabel="precision",
+        title="all ε, held-out half",
+    )
     ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     ax.tick_params(labelsize=SMALL)
     sns.despine(ax=ax)
@@ -134,17 +158,33 @@ def alarm_dots(ax, alarms) -> None:
     own, least = alarms[alarms["rule"] == "conformal"], 0.002  # a logarithmic scale has no 0
     names = ["false_alarms", "low", "high", "expected_low", "expected_high"]
     own = own.assign(**own[names].clip(lower=least))
-    ax.fill_between(own["rate"], own["expected_low"], own["expected_high"], color=BLUE, alpha=0.2,
-                    linewidth=0)  # fmt: skip
+    ax.fill_between(
+        own["rate"], own["expected_low"], own["expected_high"], color=BLUE, alpha=0.2, linewidth=0
+    )
     ends = [RATES[0] / 1.6, 1.6 * RATES[-1]]
     ax.plot(ends, ends, color=INK, linestyle="--", linewidth=0.6)
     value = own["false_alarms"]
-    ax.errorbar(own["rate"], value, yerr=[value - own["low"], own["high"] - value], fmt="o",
-                color=BLUE, markersize=4, linewidth=0.9, capsize=1.2)  # fmt: skip
+    ax.errorbar(
+        own["rate"],
+        value,
+        yerr=[value - own["low"], own["high"] - value],
+        fmt="o",
+        color=BLUE,
+        markersize=4,
+        linewidth=0.9,
+        capsize=1.2,
+    )
     for fixed in alarms[alarms["rule"] == "paper"]["false_alarms"]:
         ax.axhline(fixed, color=ORANGE, linewidth=0.9)
-    ax.set(xscale="log", yscale="log", xlim=ends, ylim=(least, 1.4), title="false alarms",
-           xlabel="accepted (target)", ylabel="measured")  # fmt: skip
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlim=ends,
+        ylim=(least, 1.4),
+        title="false alarms",
+        xlabel="accepted (target)",
+        ylabel="measured",
+    )
     ax.set_xticks(RATES, [f"{rate:.0%}" if rate != 0.1 else "" for rate in RATES])
     ax.set_yticks((0.01, 0.1, 1), ("1%", "10%", "100%"))
     ax.minorticks_off()

@@ -22,9 +22,12 @@ from .cases import with_foils
 
 NAMES = tuple(name for name, one in BENCHMARKS.items() if one.kind == MISALIGNMENT)
 TITLES = {
-    "foil": "FOIL", "nocaps-foil": "nocaps-FOIL", "hat": "HAT", "seetrue": "SeeTRUE-Feedback",
+    "foil": "FOIL",
+    "nocaps-foil": "nocaps-FOIL",
+    "hat": "HAT",
+    "seetrue": "SeeTRUE-Feedback",
     "rich-hf": "Rich-HF-18K",
-}  # fmt: skip
+}
 ASKS = {
     "foil": "which noun was swapped; is the original better?",
     "nocaps-foil": "which object was swapped; is the original better?",
@@ -33,9 +36,12 @@ ASKS = {
     "rich-hf": "which tokens are wrong; how well does it fit?",
 }
 COUNTS = {
-    "foil": "LA, AP", "nocaps-foil": "LA, AP", "hat": "LA, AP", "seetrue": "NLI (ours: F1)",
+    "foil": "LA, AP",
+    "nocaps-foil": "LA, AP",
+    "hat": "LA, AP",
+    "seetrue": "NLI (ours: F1)",
     "rich-hf": "token F1, correlation",
-}  # fmt: skip
+}
 ROWS = {"foil": 2, "nocaps-foil": 2}  # rows a record: a true caption and its foil
 SIDE = 64  # pixels of an exported picture; the embedded model sees as many
 
@@ -77,9 +83,18 @@ def chosen_foils(foils: str, files: str = "") -> list[str] | None:
 
 
 def benchmark_results(
-    clip, names, files="", photos="", n=300, seed=1, cache="runs/tables", foils=None, layers=0,
-    nli=None, public=False,
-) -> dict[str, Measured]:  # fmt: skip
+    clip,
+    names,
+    files="",
+    photos="",
+    n=300,
+    seed=1,
+    cache="runs/tables",
+    foils=None,
+    layers=0,
+    nli=None,
+    public=False,
+) -> dict[str, Measured]:
     """Evaluate the model on each of the benchmarks, from `cache` where its scores are there.
 
     Args:
@@ -131,9 +146,18 @@ def measure(clip, name, data, images, n, seed, cache, layers, judge, public) -> 
     out = Path(cache, "benchmarks", f"{name}-scores-{key[:8]}")
     new, start = not out.exists(), time.perf_counter()
     found = evaluate(
-        clip, name, data, out, images=images, limit=n * ROWS.get(name, 1), nli=judge,
-        public=public, seed=seed, start_layer=layers, quiet=True,
-    )  # fmt: skip
+        clip,
+        name,
+        data,
+        out,
+        images=images,
+        limit=n * ROWS.get(name, 1),
+        nli=judge,
+        public=public,
+        seed=seed,
+        start_layer=layers,
+        quiet=True,
+    )
     seconds = time.perf_counter() - start if new else None
     usable(name, found[2])
     embedded = (folder_of(data) / RECEIPT).is_file()
@@ -160,14 +184,20 @@ def overview(found: dict[str, Measured]) -> pd.DataFrame:
     for name, one in found.items():
         pairs = with_foils(one.pairs)
         best = whole(one.results, "LA", METHOD) or whole(one.results, "F1", METHOD) or {}
-        rows.append({
-            "benchmark": TITLES[name], "asks": ASKS[name], "measures": COUNTS[name],
-            "rows": len(pairs), "with foil": int(pairs["is_foil"].eq(True).sum()),
-            "groups": pairs["group"].replace("", np.nan).nunique(),
-            "errors": int(pairs["error"].notna().sum()),
-            "chance of": best.get("measure", ""), "chance": best.get("chance", np.nan),
-            "ceiling": best.get("ceiling", np.nan),
-        })  # fmt: skip
+        rows.append(
+            {
+                "benchmark": TITLES[name],
+                "asks": ASKS[name],
+                "measures": COUNTS[name],
+                "rows": len(pairs),
+                "with foil": int(pairs["is_foil"].eq(True).sum()),
+                "groups": pairs["group"].replace("", np.nan).nunique(),
+                "errors": int(pairs["error"].notna().sum()),
+                "chance of": best.get("measure", ""),
+                "chance": best.get("chance", np.nan),
+                "ceiling": best.get("ceiling", np.nan),
+            }
+        )
     return pd.DataFrame(rows).set_index("benchmark")
 
 
@@ -186,15 +216,18 @@ def compared(name: str, one: Measured) -> pd.DataFrame:
     table = beside(one.results, name)
     table = table[table["group"] == "all"]
     origin = "published: other data and model" if one.embedded else "published"
-    return pd.DataFrame({
-        "measure": table["measure"], "scorer": table["scorer"],
-        "from": np.where(table["published"].astype(bool), origin, "measured here"),
-        "value": [interval(row) for row in table.itertuples()],
-        "n": [number(n, ".0f") for n in table["n"]],
-        "chance": [number(value, ".3f") for value in table["chance"]],
-        "ceiling": [number(value, ".3f") for value in table["ceiling"]],
-        "note": table["note"].fillna(""),
-    }).reset_index(drop=True)  # fmt: skip
+    return pd.DataFrame(
+        {
+            "measure": table["measure"],
+            "scorer": table["scorer"],
+            "from": np.where(table["published"].astype(bool), origin, "measured here"),
+            "value": [interval(row) for row in table.itertuples()],
+            "n": [number(n, ".0f") for n in table["n"]],
+            "chance": [number(value, ".3f") for value in table["chance"]],
+            "ceiling": [number(value, ".3f") for value in table["ceiling"]],
+            "note": table["note"].fillna(""),
+        }
+    ).reset_index(drop=True)
 
 
 def all_results(found: dict[str, Measured], printed: bool = True) -> pd.DataFrame:
@@ -215,9 +248,16 @@ def all_results(found: dict[str, Measured], printed: bool = True) -> pd.DataFram
 
 def throughput(found: dict[str, Measured]) -> pd.DataFrame:
     """Pairs a second of each benchmark that was computed in this run."""
-    rows = [{"benchmark": TITLES[name], "pairs": len(one.pairs), "seconds": one.seconds,
-             "pairs a second": len(one.pairs) / one.seconds}
-            for name, one in found.items() if one.seconds]  # fmt: skip
+    rows = [
+        {
+            "benchmark": TITLES[name],
+            "pairs": len(one.pairs),
+            "seconds": one.seconds,
+            "pairs a second": len(one.pairs) / one.seconds,
+        }
+        for name, one in found.items()
+        if one.seconds
+    ]
     columns = ["benchmark", "pairs", "seconds", "pairs a second"]
     return pd.DataFrame(rows, columns=columns).set_index("benchmark")
 
@@ -227,5 +267,10 @@ def facts_of(found: dict[str, Measured], files: str = "") -> dict:
     pairs = pd.concat([with_foils(one.pairs).assign(benchmark=n) for n, one in found.items()])
     rows = pairs[["benchmark", "pair_id", "image", "caption"]].astype(str).to_numpy().tolist()
     name = Path(files).name if files else "embedded world"
-    return {"name": name, "benchmarks": list(found), "n": len(pairs),
-            "foils": int(pairs["is_foil"].eq(True).sum()), "hash": digest(rows)}  # fmt: skip
+    return {
+        "name": name,
+        "benchmarks": list(found),
+        "n": len(pairs),
+        "foils": int(pairs["is_foil"].eq(True).sum()),
+        "hash": digest(rows),
+    }

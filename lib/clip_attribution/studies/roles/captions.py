@@ -75,11 +75,16 @@ def foil_loses(clip, pairs: pd.DataFrame, image_root=None) -> pd.Series:
     wrong). Rows without a foil or with an unusable picture or caption are left out."""
     texts = pairs[["image", "caption", "foil"]]
     own = pairs[[all(isinstance(text, str) for text in row) for row in texts.to_numpy()]]
-    frame = pd.DataFrame({
-        "images": [[image] for image in own["image"]],
-        "captions": [list(both) for both in zip(own["caption"], own["foil"], strict=True)],
-        "truth": 0, "kind": "text", "crop": None, "error": None,
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "images": [[image] for image in own["image"]],
+            "captions": [list(both) for both in zip(own["caption"], own["foil"], strict=True)],
+            "truth": 0,
+            "kind": "text",
+            "crop": None,
+            "error": None,
+        }
+    )
     correct = score_choices(clip, frame, image_root)["correct"].to_numpy(float)
     return pd.Series(correct, own["pair_id"], name="correct").dropna()
 
@@ -88,5 +93,9 @@ def caption_facts(pairs: pd.DataFrame, dataset: str, data: str = "") -> dict:
     """What was measured on, for the record: name, number of captions and foils, hash of rows."""
     rows = pairs[["pair_id", "image", "caption", "foil"]].astype(str).to_numpy().tolist()
     name = dataset if dataset == "scenes" else Path(data).name
-    return {"name": name, "n": len(pairs), "foils": int(pairs["foil"].notna().sum()),
-            "hash": digest(rows)}  # fmt: skip
+    return {
+        "name": name,
+        "n": len(pairs),
+        "foils": int(pairs["foil"].notna().sum()),
+        "hash": digest(rows),
+    }

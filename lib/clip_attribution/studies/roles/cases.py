@@ -29,8 +29,9 @@ def ingredients(clip, pairs: pd.DataFrame, batch_size=256) -> pd.DataFrame:
     captions = torch.stack(features(clip, pairs["caption"], batch_size)) if len(pairs) else None
     tables = []
     for role in ROLES:
-        own = [sorted({c.text.lower() for c in found if c.role == role})
-               for found in pairs["concepts"]]  # fmt: skip
+        own = [
+            sorted({c.text.lower() for c in found if c.role == role}) for found in pairs["concepts"]
+        ]
         phrases = sorted({text for texts in own for text in texts})
         if phrases:
             alone = torch.stack(features(clip, phrases, batch_size))
@@ -57,8 +58,10 @@ def own_and_others(cosines: np.ndarray, own: list[list[str]], phrases: list[str]
         mine[row, [place[text] for text in texts]] = True
     sums = [np.where(part, cosines, 0).sum(1) for part in (mine, ~mine)]
     counts = [part.sum(1).astype(float) for part in (mine, ~mine)]
-    means = [np.divide(top, n, out=np.full(len(n), np.nan), where=n > 0)
-             for top, n in zip(sums, counts, strict=True)]  # fmt: skip
+    means = [
+        np.divide(top, n, out=np.full(len(n), np.nan), where=n > 0)
+        for top, n in zip(sums, counts, strict=True)
+    ]
     return pd.DataFrame({"own": means[0], "others": np.where(counts[0] > 0, means[1], np.nan)})
 
 
@@ -67,10 +70,15 @@ def ingredient_table(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     high, n."""
     rows = []
     for role, part in data.groupby("role", sort=False):
-        values = {"own": part["own"], "others": part["others"],
-                  "difference": part["own"] - part["others"]}  # fmt: skip
-        rows += [{"role": role, "measure": name, **mean_estimate(one, seed)._asdict()}
-                 for name, one in values.items()]  # fmt: skip
+        values = {
+            "own": part["own"],
+            "others": part["others"],
+            "difference": part["own"] - part["others"],
+        }
+        rows += [
+            {"role": role, "measure": name, **mean_estimate(one, seed)._asdict()}
+            for name, one in values.items()
+        ]
     return pd.DataFrame(rows)
 
 

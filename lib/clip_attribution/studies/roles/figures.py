@@ -27,10 +27,17 @@ from ..foils.figures import BLUE, ORANGE, legend_above
 GREEN = sns.color_palette("colorblind")[2]
 PALE = "#b5b5b5"
 ROLE_COLOURS = {"object": BLUE, "relation": ORANGE, "attribute": GREEN, "other": PALE}
-ROLE_NAMES = {"object": "object", "relation": "relation", "attribute": "attribute",
-              "other": "other words"}  # fmt: skip
-TITLES = {"integrated_gradients": "integrated gradients", "raw_attention": "raw attention",
-          "gradient_x_attention": "gradient × attention"}  # fmt: skip
+ROLE_NAMES = {
+    "object": "object",
+    "relation": "relation",
+    "attribute": "attribute",
+    "other": "other words",
+}
+TITLES = {
+    "integrated_gradients": "integrated gradients",
+    "raw_attention": "raw attention",
+    "gradient_x_attention": "gradient × attention",
+}
 UNITS = {"attention": "weight", "raw_attention": "weight"}
 
 
@@ -66,13 +73,30 @@ def boxes(ax, own) -> None:
     for place, (role, colour) in enumerate(ROLE_COLOURS.items()):
         values = own[role].dropna()
         if len(values):
-            ax.boxplot([values], positions=[place], orientation="horizontal", widths=0.7,
-                       whis=(5, 95), showfliers=False, patch_artist=True, manage_ticks=False,
-                       boxprops={"facecolor": colour, "linewidth": 0.5},
-                       medianprops={"color": INK, "linewidth": 0.8},
-                       whiskerprops={"linewidth": 0.6}, capprops={"linewidth": 0.6})  # fmt: skip
-            ax.plot(values.mean(), place, "o", color="white", markeredgecolor=INK, markersize=3,
-                    markeredgewidth=0.6, zorder=5)  # fmt: skip
+            ax.boxplot(
+                [values],
+                positions=[place],
+                orientation="horizontal",
+                widths=0.7,
+                whis=(5, 95),
+                showfliers=False,
+                patch_artist=True,
+                manage_ticks=False,
+                boxprops={"facecolor": colour, "linewidth": 0.5},
+                medianprops={"color": INK, "linewidth": 0.8},
+                whiskerprops={"linewidth": 0.6},
+                capprops={"linewidth": 0.6},
+            )
+            ax.plot(
+                values.mean(),
+                place,
+                "o",
+                color="white",
+                markeredgecolor=INK,
+                markersize=3,
+                markeredgewidth=0.6,
+                zorder=5,
+            )
     ax.axvline(0, color=INK, linewidth=0.5, zorder=0)
     ax.set(ylim=(len(ROLE_COLOURS) - 0.45, -0.55), yticks=())
     ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -82,8 +106,10 @@ def boxes(ax, own) -> None:
 
 def role_handles() -> list:
     """Legend entries of the roles."""
-    return [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=ROLE_NAMES[role])
-            for role, colour in ROLE_COLOURS.items()]  # fmt: skip
+    return [
+        Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=ROLE_NAMES[role])
+        for role, colour in ROLE_COLOURS.items()
+    ]
 
 
 # ---------------------------------------------------------------- accuracy against the ratio
@@ -109,10 +135,13 @@ def ratio_panels(curve):
     for ax in panels[max(0, len(methods) - 2) : len(methods)]:
         ax.set_xlabel("x = largest $a_{rel} / a_{obj}$")
     figure.supylabel("share", size=NORMAL)
-    legend_above(figure, Line2D([], [], color=BLUE, linewidth=1.2, label="accuracy, ratio ≤ x"),
-                 Line2D([], [], color=GREY, linewidth=0.8, label="share of captions"),
-                 Line2D([], [], color=GREY, linestyle=":", linewidth=0.8, label="chance"),
-                 ncols=3)  # fmt: skip
+    legend_above(
+        figure,
+        Line2D([], [], color=BLUE, linewidth=1.2, label="accuracy, ratio ≤ x"),
+        Line2D([], [], color=GREY, linewidth=0.8, label="share of captions"),
+        Line2D([], [], color=GREY, linestyle=":", linewidth=0.8, label="chance"),
+        ncols=3,
+    )
     return figure
 
 
@@ -158,8 +187,9 @@ def ingredient_histograms(data):
     for ax, role in zip(axes, roles, strict=True):
         part = data[data["role"] == role]
         ax.hist(part["own"], bins, color=ROLE_COLOURS[role], density=True, alpha=0.85)
-        ax.hist(part["others"].dropna(), bins, color=INK, density=True, histtype="step",
-                linewidth=0.8)  # fmt: skip
+        ax.hist(
+            part["others"].dropna(), bins, color=INK, density=True, histtype="step", linewidth=0.8
+        )
         for values, style in ((part["own"], "-"), (part["others"], ":")):
             ax.axvline(values.mean(), color=INK, linestyle=style, linewidth=1)
         ax.set(yticks=())
@@ -168,8 +198,10 @@ def ingredient_histograms(data):
     axes[-1].set_xlabel("cosine of the caption with the words alone")
     own = Patch(facecolor=PALE, label="its own words")
     other = Patch(facecolor="white", edgecolor=INK, linewidth=0.8, label="words of other captions")
-    means = [Line2D([], [], color=INK, linestyle=s, linewidth=1, label=n)
-             for s, n in (("-", "mean, own"), (":", "mean, others"))]  # fmt: skip
+    means = [
+        Line2D([], [], color=INK, linestyle=s, linewidth=1, label=n)
+        for s, n in (("-", "mean, own"), (":", "mean, others"))
+    ]
     legend_above(figure, own, other, *means)
     return figure
 
@@ -201,8 +233,14 @@ def case_figure(case):
         ax.set_title(titled(method).replace(" ", "\n"), size=SMALL)
     ticks = axes[0].set_yticks(range(len(words)), short(words["token"], 12))
     plain_labels(ticks, [role != "" for role in words["role"]])
-    bottom.legend(handles=role_handles(), loc="outside lower center", ncols=4, frameon=False,
-                  columnspacing=1.2, handlelength=1.4)  # fmt: skip
+    bottom.legend(
+        handles=role_handles(),
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -220,8 +258,14 @@ def case_bars(ax, own) -> None:
     """The values of one method, each word in the colour of its role; missing ones have no bar."""
     colours = [ROLE_COLOURS[role or "other"] for role in own["role"]]
     values = own["attribution"].to_numpy(float)
-    ax.barh(range(len(own)), np.nan_to_num(values), color=colours, edgecolor=INK, linewidth=0.3,
-            height=0.72)  # fmt: skip
+    ax.barh(
+        range(len(own)),
+        np.nan_to_num(values),
+        color=colours,
+        edgecolor=INK,
+        linewidth=0.3,
+        height=0.72,
+    )
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.set(ylim=(len(own) - 0.4, -0.6))
     ax.xaxis.set_major_locator(MaxNLocator(2))

@@ -37,8 +37,10 @@ def finding_parser(agreement, name: str) -> str:
     f1 = own.xs("F1", level="measure").drop("all roles")
     worst = f1["value"].idxmin()
     said = [f"{measure} {three(whole.loc[measure], form='.3f')}" for measure in whole.index]
-    return (f"On {name}, the parser's roles have {listed(said)} over {whole['n'].iloc[0]:,} words. "
-            f"It does worst on {worst}s, F1 {three(f1.loc[worst], form='.3f')}.")  # fmt: skip
+    return (
+        f"On {name}, the parser's roles have {listed(said)} over {whole['n'].iloc[0]:,} words. "
+        f"It does worst on {worst}s, F1 {three(f1.loc[worst], form='.3f')}."
+    )
 
 
 def verdict(gap) -> str:
@@ -59,8 +61,10 @@ def finding_deficiency(table, gaps) -> str:
         if not gap["n"]:
             lines.append(f"{titled(method)}: no caption has objects and composition words.")
             continue
-        parts = [f"a_{short} {three(means.loc[role])}" for short, role in
-                 (("obj", "object"), ("rel", "relation"), ("attr", "attribute"))]  # fmt: skip
+        parts = [
+            f"a_{short} {three(means.loc[role])}"
+            for short, role in (("obj", "object"), ("rel", "relation"), ("attr", "attribute"))
+        ]
         lines.append(
             f"{titled(method)}: {', '.join(parts)}; a_obj − a_comp {three(gap, form='+.3g')}, "
             f"d = {effect(gap)}, objects ahead in "
@@ -82,9 +86,11 @@ def finding_roles(gaps) -> str:
         own = gaps[(gaps["role"] == role) & (gaps["n"] > 0)]
         said = [(titled(row["method"]), verdict(row)) for row in own.to_dict("records")]
         less, more, unsure = ([name for name, one in said if one == kind] for kind in VERDICTS)
-        parts = [f"less than objects by {listed(less)}" if less else "",
-                 f"more by {listed(more)}" if more else "",
-                 f"no clear difference by {listed(unsure)}" if unsure else ""]  # fmt: skip
+        parts = [
+            f"less than objects by {listed(less)}" if less else "",
+            f"more by {listed(more)}" if more else "",
+            f"no clear difference by {listed(unsure)}" if unsure else "",
+        ]
         found = "; ".join(part for part in parts if part) or "not found in these captions"
         sentences.append(f"{PLURAL[role].capitalize()}: {found}.")
     return " ".join(sentences)
@@ -97,16 +103,20 @@ def finding_entropy(noted: dict) -> str:
         return "The gradient method was not asked for."
     entropy = pairs["attribution_entropy"]
     even = np.log(np.maximum(pairs["n_tokens"] - 2, 1))
-    return (f"The softmax of the gradient method has a mean entropy of {entropy.mean():.2f} nats; "
-            f"equal shares would have {even.mean():.2f}, one token with everything 0.")  # fmt: skip
+    return (
+        f"The softmax of the gradient method has a mean entropy of {entropy.mean():.2f} nats; "
+        f"equal shares would have {even.mean():.2f}, one token with everything 0."
+    )
 
 
 def published_means() -> str:
     """CAE's means of its Figure 1, as published."""
     rows = published(system="cae", table="Figure 1")
     values = {row.metric.split()[-2]: row.printed for row in rows.itertuples()}
-    return (f"Published (CAE, Figure 1; {rows['model'][0]}, {rows['dataset'][0]}; other data and "
-            f"model than here): {', '.join(f'{k} {v}' for k, v in values.items())}.")  # fmt: skip
+    return (
+        f"Published (CAE, Figure 1; {rows['model'][0]}, {rows['dataset'][0]}; other data and "
+        f"model than here): {', '.join(f'{k} {v}' for k, v in values.items())}."
+    )
 
 
 def finding_ratio(halves, overall) -> str:
@@ -116,17 +126,21 @@ def finding_ratio(halves, overall) -> str:
     """
     if not overall.n:
         return "These captions have no foils, so there is no accuracy to compare with."
-    lines = [f"The true caption beats its foil in {three(overall._asdict())} of {overall.n} "
-             "pictures (chance 0.5)."]  # fmt: skip
+    lines = [
+        f"The true caption beats its foil in {three(overall._asdict())} of {overall.n} "
+        "pictures (chance 0.5)."
+    ]
     for row in halves.to_dict("records"):
         apart = "no difference can be told"
         if row["low"] > 0:
             apart = "more attribution to relations goes with more accuracy"
         elif row["high"] < 0:
             apart = "more attribution to relations goes with less accuracy"
-        lines.append(f"{titled(row['method'])}: {row['below']:.2f} up to the median ratio "
-                     f"{row['median']:.2g}, {row['above']:.2f} above it, difference "
-                     f"{estimate(row, signed=True)}: {apart}.")  # fmt: skip
+        lines.append(
+            f"{titled(row['method'])}: {row['below']:.2f} up to the median ratio "
+            f"{row['median']:.2g}, {row['above']:.2f} above it, difference "
+            f"{estimate(row, signed=True)}: {apart}."
+        )
     return "\n".join(lines)
 
 
@@ -134,9 +148,11 @@ def published_ratio() -> str:
     """CAE's range of ratios in its Figure 4, as published."""
     rows = published(system="cae", table="Figure 4")
     low, high = rows["printed"]
-    return (f"Published (CAE, Figure 4; {rows['model'][0]} on {rows['dataset'][0]}, "
-            f"{rows['note'][0]}): the bulk of the ratios lies between {low} and {high}, and the "
-            "accuracy rises there.")  # fmt: skip
+    return (
+        f"Published (CAE, Figure 4; {rows['model'][0]} on {rows['dataset'][0]}, "
+        f"{rows['note'][0]}): the bulk of the ratios lies between {low} and {high}, and the "
+        "accuracy rises there."
+    )
 
 
 def finding_ingredients(table) -> str:
@@ -147,6 +163,8 @@ def finding_ingredients(table) -> str:
         gap = rows.loc["difference"]
         known = "own words are nearer" if gap["low"] > 0 else "own words are not nearer"
         mine, others = (three(rows.loc[name]) for name in ("own", "others"))
-        lines.append(f"{role}: own {mine}, others {others}, difference "
-                     f"{three(gap, form='+.3g')} (n = {gap['n']}): {known}.")  # fmt: skip
+        lines.append(
+            f"{role}: own {mine}, others {others}, difference "
+            f"{three(gap, form='+.3g')} (n = {gap['n']}): {known}."
+        )
     return "\n".join(lines)

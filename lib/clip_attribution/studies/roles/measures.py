@@ -68,9 +68,11 @@ def completeness(tokens: pd.DataFrame, noted: dict) -> str:
     gap = noted[name].set_index("pair_id")["completeness_gap"].dropna()
     own = tokens[tokens["method"] == name]
     change = own.groupby("pair_id")["attribution"].sum() - gap
-    return (f"Integrated gradients, {OPTIONS[name]['n_steps']} steps: a caption's values should "
-            f"sum to {change.abs().mean():.2g} on average and miss it by "
-            f"{gap.abs().mean():.2g} on average, {gap.abs().max():.2g} at most.")  # fmt: skip
+    return (
+        f"Integrated gradients, {OPTIONS[name]['n_steps']} steps: a caption's values should "
+        f"sum to {change.abs().mean():.2g} on average and miss it by "
+        f"{gap.abs().mean():.2g} on average, {gap.abs().max():.2g} at most."
+    )
 
 
 # ---------------------------------------------------------------- captions
@@ -82,8 +84,10 @@ def caption_means(tokens: pd.DataFrame) -> pd.DataFrame:
     seen = tokens.dropna(subset=["attribution"])
     keys = [seen["method"], seen["pair_id"]]
     parts = role_masks(seen["role"]) | {"other": seen["role"].eq("")}
-    means = {name: seen["attribution"].where(parts[name]).groupby(keys, sort=False).mean()
-             for name in MEANS}  # fmt: skip
+    means = {
+        name: seen["attribution"].where(parts[name]).groupby(keys, sort=False).mean()
+        for name in MEANS
+    }
     total = seen["attribution"].abs().groupby(keys, sort=False).sum()
     return pd.DataFrame(means).assign(total=total).reset_index()
 
@@ -99,8 +103,11 @@ def normalised(means: pd.DataFrame) -> pd.DataFrame:
 
 def role_table(means: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Mean of every role and method over captions: method, role, value, low, high, n."""
-    rows = [{"method": name, "role": role, **mean_estimate(own[role], seed)._asdict()}
-            for name, own in means.groupby("method", sort=False) for role in MEANS]  # fmt: skip
+    rows = [
+        {"method": name, "role": role, **mean_estimate(own[role], seed)._asdict()}
+        for name, own in means.groupby("method", sort=False)
+        for role in MEANS
+    ]
     return pd.DataFrame(rows)
 
 
@@ -118,10 +125,16 @@ def gap_table(means: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             gap = (own["object"] - own[role]).dropna().to_numpy()
             mean, share = mean_estimate(gap, seed), mean_estimate(gap > 0, seed)
             size = paired_effect(gap, seed)
-            rows.append({
-                "method": name, "role": role, **mean._asdict(), **prefixed("d", size),
-                **prefixed("share", share[:3]), "deficient": bool(mean.low > 0),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "method": name,
+                    "role": role,
+                    **mean._asdict(),
+                    **prefixed("d", size),
+                    **prefixed("share", share[:3]),
+                    "deficient": bool(mean.low > 0),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -163,14 +176,18 @@ def role_agreement(pairs: pd.DataFrame, parsed: list, seed: int = 0) -> pd.DataF
     columns = ["role", "measure", "value", "low", "high", "n"]
     if "words" not in pairs:
         return pd.DataFrame(columns=columns)
-    counts = np.array([role_counts(words, found)
-                       for words, found in zip(pairs["words"], parsed, strict=True)])  # fmt: skip
+    counts = np.array(
+        [role_counts(words, found) for words, found in zip(pairs["words"], parsed, strict=True)]
+    )
     counts = np.concatenate([counts.sum(1, keepdims=True), counts], axis=1)
     rows = []
     for number, role in enumerate(("all roles", *ROLES)):
         right, wrong, missed = counts[:, number].T
-        over = {"precision": right + wrong, "recall": right + missed,
-                "F1": right + (wrong + missed) / 2}  # fmt: skip
+        over = {
+            "precision": right + wrong,
+            "recall": right + missed,
+            "F1": right + (wrong + missed) / 2,
+        }
         for measure, bottom in over.items():
             value, low, high, _ = ratio_estimate(right, bottom, seed=seed)
             rows.append((role, measure, value, low, high, int((right + missed).sum())))
@@ -183,8 +200,11 @@ def role_counts(words: list[dict], found) -> np.ndarray:
     for word in words:
         said = next((c.role for c in found if c.start <= word["start"] < c.end), None)
         for number, role in enumerate(ROLES):
-            hits = (said == role == word["role"], said == role != word["role"],
-                    said != role == word["role"])  # fmt: skip
+            hits = (
+                said == role == word["role"],
+                said == role != word["role"],
+                said != role == word["role"],
+            )
             counts[number] += hits
     return counts
 
@@ -206,8 +226,11 @@ def ratio_curve(data: pd.DataFrame, least: int = LEAST, seed: int = 0) -> pd.Dat
     data: `ratios`. Starts where `least` captions are counted. Returns method, ratio, n, share
     (of the captions), accuracy, low, high (captions resampled whole, x held fixed).
     """
-    tables = [curve_of(own.sort_values("ratio"), least, seed).assign(method=name)
-              for name, own in data.groupby("method", sort=False) if len(own) >= least]  # fmt: skip
+    tables = [
+        curve_of(own.sort_values("ratio"), least, seed).assign(method=name)
+        for name, own in data.groupby("method", sort=False)
+        if len(own) >= least
+    ]
     columns = ["method", "ratio", "n", "share", "accuracy", "low", "high"]
     tables = tables or [pd.DataFrame(columns=columns)]
     return pd.concat(tables, ignore_index=True)[columns]
@@ -222,10 +245,16 @@ def curve_of(own: pd.DataFrame, least: int, seed: int) -> pd.DataFrame:
         times = np.bincount(rng.integers(n, size=n), minlength=n)
         drawn.append(np.cumsum(times * correct)[at] / np.maximum(np.cumsum(times)[at], 1))
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    return pd.DataFrame({
-        "ratio": own["ratio"].to_numpy()[at], "n": at + 1, "share": (at + 1) / n,
-        "accuracy": np.cumsum(correct)[at] / (at + 1), "low": low, "high": high,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "ratio": own["ratio"].to_numpy()[at],
+            "n": at + 1,
+            "share": (at + 1) / n,
+            "accuracy": np.cumsum(correct)[at] / (at + 1),
+            "low": low,
+            "high": high,
+        }
+    )
 
 
 def ratio_halves(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -243,7 +272,17 @@ def ratio_halves(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         upper, lower = (resampled_means(part, seed + k) for k, part in enumerate((above, below)))
         drawn = upper - lower
         low, high = np.percentile(drawn, [2.5, 97.5])
-        rows.append((name, below.mean(), above.mean(), above.mean() - below.mean(), low, high,
-                     len(own), own["ratio"].median()))  # fmt: skip
+        rows.append(
+            (
+                name,
+                below.mean(),
+                above.mean(),
+                above.mean() - below.mean(),
+                low,
+                high,
+                len(own),
+                own["ratio"].median(),
+            )
+        )
     columns = ["method", "below", "above", "value", "low", "high", "n", "median"]
     return pd.DataFrame(rows, columns=columns)
