@@ -25,7 +25,7 @@ ROOMS = (
     "evaluation",
     "training",
     "studies",
-    "explorer",
+    "explore",
     "parameters",
     "__init__",
     "dependencies",
