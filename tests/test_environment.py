@@ -104,6 +104,12 @@ def test_license_is_apache_2():
     assert "END OF TERMS AND CONDITIONS" in text
 
 
+def test_the_package_ships_its_types():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert "py.typed" in tool["setuptools"]["package-data"]["clip_attribution"]
+    assert (ROOT / "lib" / "clip_attribution" / "py.typed").is_file()
+
+
 def test_ci_runs_the_readme_test_command():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
