@@ -185,6 +185,13 @@ def weighted_ratio(weights, top, bottom) -> np.ndarray:
     return _divided(weights @ top, weights @ bottom)
 
 
+def weighted_difference(weights, values, side) -> np.ndarray:
+    """Mean of the values on side 1 less that on side 0, of rows counted `weights` times, [r]."""
+    return weighted_ratio(weights, values * side, side) - weighted_ratio(
+        weights, values * (1 - side), 1 - side
+    )
+
+
 def _divided(top, bottom) -> np.ndarray:
     """top / bottom, NaN where bottom is 0."""
     return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom != 0)

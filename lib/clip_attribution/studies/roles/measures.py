@@ -18,7 +18,7 @@ from ...metrics.intervals import (
     mean_estimate,
     ratio_estimate,
     resampled,
-    weighted_ratio,
+    weighted_difference,
 )
 from ...text.roles import ROLES
 
@@ -297,10 +297,3 @@ def ratio_halves(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         )
     columns = ["method", "below", "above", "value", "low", "high", "n", "median"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def weighted_difference(weights, values, side) -> np.ndarray:
-    """Mean of the values on side 1 less that on side 0, of rows counted `weights` times, [r]."""
-    return weighted_ratio(weights, values * side, side) - weighted_ratio(
-        weights, values * (1 - side), 1 - side
-    )
