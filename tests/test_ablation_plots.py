@@ -118,7 +118,7 @@ def every_figure(words, separation):
 
 def test_every_figure_is_one_column_wide_legible_and_free_of_cut_text(spoken):
     for figure in every_figure(*spoken):
-        ablation_plots.sign(figure, "scenes: 50 foils (data 01234567)", "scenes-clip (embedded)")
+        plots.footnote(figure, "scenes: 50 foils (data 01234567)", "scenes-clip (embedded)")
         assert figure.get_figwidth() == pytest.approx(85 / 25.4)
         for _ in range(2):  # the layout of long labels settles with the second
             figure.draw_without_rendering()
