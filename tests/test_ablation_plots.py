@@ -210,8 +210,3 @@ def test_parts_of_speech_are_named_with_their_numbers(spoken):
     assert "highest for NOUN, 0.60 [0.50, 0.70] (n = 40" in text and "blindly: NOUN." in text
     text = findings.finding_separation(spoken[1])
     assert "below an aligned one of its kind for NOUN, clearly above for none" in text
-
-
-def test_records_are_plain_values():
-    (row,) = findings.records(pd.DataFrame({"a": [np.int64(1)], "b": [np.nan], "c": ["x"]}))
-    assert row == {"a": 1, "b": None, "c": "x"} and type(row["a"]) is int

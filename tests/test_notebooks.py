@@ -383,6 +383,8 @@ def test_check_says_what_is_allowed(name, kind, value, allowed):
 def test_check_needs_declared_parameters():
     with pytest.raises(UserError, match="no parameters"):
         check({"seed": 3})
+    with pytest.raises(UserError, match="no parameter sed; there are seed"):
+        check(namespace(seed=(int, 3)), sed=range(9))
 
 
 def test_results_are_saved_as_plain_values():

@@ -40,6 +40,8 @@ def check(namespace: dict, **allowed) -> dict:
     """
     kinds = namespace.get("__annotations__", {})
     require(bool(kinds), "no parameters: declare each as in `seed: int = 0`, with its type")
+    unknown = sorted(set(allowed) - set(kinds))
+    require(not unknown, f"no parameter {', '.join(unknown)}; there are {', '.join(kinds)}")
     values = {name: namespace[name] for name in kinds}
     for name, kind in kinds.items():
         check_one(name, values[name], kind, allowed.get(name))
