@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.engine import RESULT as ENGINE
 from clip_attribution import load_clip
-from clip_attribution.notebooks import six_digits
+from clip_attribution.notebooks import plain
 from clip_attribution.studies.finetuning.comparison import compare
 from clip_attribution.studies.finetuning.outcomes import evaluate_runs
 from clip_attribution.studies.finetuning.tables import (
@@ -24,7 +24,6 @@ from clip_attribution.studies.finetuning.tables import (
     finding_deficiency,
     weights_of,
 )
-from clip_attribution.studies.foils.findings import records
 
 RESULT = ENGINE.with_name("finetuning.json")
 PAIRS, CALIBRATION = 1280, 8  # training pairs; batches that the weight is calibrated on
@@ -60,8 +59,8 @@ def main() -> None:
         "test_pairs_a_type": options.pairs,
         "torch": torch.__version__,
     }
-    result = facts | {"lam": records(weights_of(runs)), "table": records(table)}
-    RESULT.write_text(json.dumps(six_digits(result), indent=1) + "\n")
+    result = facts | {"lam": weights_of(runs), "table": table}
+    RESULT.write_text(json.dumps(plain(result), indent=1) + "\n")
 
 
 if __name__ == "__main__":

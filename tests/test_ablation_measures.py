@@ -46,8 +46,8 @@ def table():
 
 
 def test_some_variants_and_one_layer_count_are_those_of_the_whole(table):
-    whole = measured.measures(table)
-    part = measured.measures_at(measured.some(table, ["absolute"]), 2)
+    whole = measured.scores(table)
+    part = measured.scores_at(measured.some(table, ["absolute"]), 2)
     expected = whole[(whole["variant"] == "absolute") & (whole["layers"] == 2)]
     pd.testing.assert_frame_equal(
         part.reset_index(drop=True), expected.reset_index(drop=True), check_like=True
@@ -63,7 +63,7 @@ def test_layer_count(table):
 
 def test_differences_are_paired(table):
     found = measured.differences(table, 2).set_index(["measure", "variant", "group"])
-    values = measured.measures_at(measured.pooled(table), 2).set_index(["measure", "variant"])
+    values = measured.scores_at(measured.pooled(table), 2).set_index(["measure", "variant"])
     for measure in (measured.LOCATION, measured.PRECISION):
         cell = found.loc[measure, "absolute", measured.ALL]
         gap = values.loc[(measure, "absolute"), "value"] - values.loc[(measure, "signed"), "value"]

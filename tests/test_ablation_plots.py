@@ -118,7 +118,7 @@ def every_figure(words, separation):
 
 def test_every_figure_is_one_column_wide_legible_and_free_of_cut_text(spoken):
     for figure in every_figure(*spoken):
-        ablation_plots.sign(figure, "scenes: 50 foils (data 01234567)", "scenes-clip (embedded)")
+        plots.footnote(figure, "scenes: 50 foils (data 01234567)", "scenes-clip (embedded)")
         assert figure.get_figwidth() == pytest.approx(85 / 25.4)
         for _ in range(2):  # the layout of long labels settles with the second
             figure.draw_without_rendering()
@@ -210,8 +210,3 @@ def test_parts_of_speech_are_named_with_their_numbers(spoken):
     assert "highest for NOUN, 0.60 [0.50, 0.70] (n = 40" in text and "blindly: NOUN." in text
     text = findings.finding_separation(spoken[1])
     assert "below an aligned one of its kind for NOUN, clearly above for none" in text
-
-
-def test_records_are_plain_values():
-    (row,) = findings.records(pd.DataFrame({"a": [np.int64(1)], "b": [np.nan], "c": ["x"]}))
-    assert row == {"a": 1, "b": None, "c": "x"} and type(row["a"]) is int

@@ -11,8 +11,8 @@ from clip_attribution import load_clip
 from clip_attribution.errors import UserError
 from clip_attribution.evaluation.rows import COLUMNS
 from clip_attribution.metrics.conformal import split_half
+from clip_attribution.plots import footnote
 from clip_attribution.plots import style as plots
-from clip_attribution.studies.foils.figures import sign
 from clip_attribution.studies.misalignment import figures as benchmark_plots
 from clip_attribution.studies.misalignment import findings
 from clip_attribution.studies.misalignment import panels as benchmark_panels
@@ -414,7 +414,7 @@ def test_figures_are_one_column_wide_and_nothing_is_cut_or_overlaps(swept, alarm
         ),
         benchmark_panels.epsilon_panels(*swept, alarms, findings.headline_epsilon(alarms)),
     ):
-        sign(figure, "embedded world: 1181 foils (data 01234567)", "scenes-clip (embedded)")
+        footnote(figure, "embedded world: 1181 foils (data 01234567)", "scenes-clip (embedded)")
         assert figure.get_figwidth() == pytest.approx(85 / 25.4)
         figure.draw_without_rendering()  # the layout of long labels settles with the second
         assert_tidy(figure)

@@ -11,6 +11,7 @@ ROOMS = (
     "errors",
     "versions",
     "moved",
+    "lazy",
     "scenes",
     "io",
     "plots",

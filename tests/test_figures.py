@@ -61,6 +61,9 @@ def test_dependencies_follow_imports_and_stop_there():
     table = names_of(PACKAGE / "studies" / "shared_table.py")
     assert "studies/foils/table.py" in table
     assert not table & {"plots/style.py", "studies/foils/figures.py"}
+    roles = names_of(ROOT / "notebooks" / "06_composition_deficiency.ipynb")
+    assert {"studies/roles/__init__.py", "studies/roles/measures.py", "text/roles.py"} <= roles
+    assert not roles & {"studies/finetuning/tables.py", "studies/grounding/tables.py"}
     loaders = names_of(ROOT / "notebooks" / "05_misalignment_benchmarks.ipynb")
     assert {"datasets/hat.py", "datasets/exports_feedback.py"} <= loaders
 

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 from clip_attribution import notebooks
 from clip_attribution.errors import UserError
+from clip_attribution.metrics.intervals import mean_estimate
 from clip_attribution.notebooks import check, find_notebooks, main, require, run_notebook
 from clip_attribution.parameters import check_values, declared, from_text, number_list
 
@@ -226,6 +229,15 @@ def test_notebook_begins_with_title_and_typed_parameters(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_the_setup_cell_is_short(path):
+    source = nbformat.read(path, 4).cells[2].source
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+    assert len(source.splitlines()) <= 12
+    assert sum(len(node.names) for node in imports) <= 8
+    assert source.splitlines()[-1] == "parameters" and "check(globals()" in source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_about_half_of_a_notebook_is_prose(path):
     prose, code = len(cells(path, "markdown")), len(cells(path))
     assert 0.35 <= prose / (prose + code) <= 0.65 and 15 <= prose + code <= 45
@@ -279,6 +291,7 @@ def test_a_failing_notebook_stops_no_other(folder, capsys):
         ["-p", "seed", "three"],
         ["-p", "seed", "1.5"],
         ["-p", "seed", "True"],
+        ["-p", "seed", "-1"],
         ["-p", "scale", "big"],
         ["--only", "07"],
         ["--model", "ViT-B-32"],
@@ -303,8 +316,8 @@ def test_run_notebook_refuses_unknown_and_ill_typed(folder, given):
 def test_a_parameter_goes_to_the_notebooks_that_have_it(folder):
     write(folder, "01_one")
     write(folder, "02_two", parameters='model: str = ""  # name')
-    jobs = notebooks.plan(find_notebooks(), {"model": "ViT-B-32", "seed": "-3"})
-    assert [given for _, given in jobs] == [{"seed": -3}, {"model": "ViT-B-32"}]
+    jobs = notebooks.plan(find_notebooks(), {"model": "ViT-B-32", "seed": "3"})
+    assert [given for _, given in jobs] == [{"seed": 3}, {"model": "ViT-B-32"}]
     assert [path.stem for path in find_notebooks(["02"])] == ["02_two"]
 
 
@@ -335,18 +348,53 @@ def test_a_list_of_numbers_is_read_or_refused_in_one_line(text):
         number_list("shares", text, float)
 
 
-def test_check_returns_what_it_allows():
-    given = check(seed=(3, range(10)), method=("gae", ["gae", "x"]), image=("", str))
-    assert given == {"seed": 3, "method": "gae", "image": ""}
+def namespace(**values):
+    """What a kernel holds after a parameters cell: `seed: int = 3` and so on."""
+    kinds = {name: kind for name, (kind, _) in values.items()}
+    return {"__annotations__": kinds} | {name: value for name, (_, value) in values.items()}
+
+
+def test_check_returns_what_the_cell_declares():
+    names = namespace(seed=(int, 3), method=(str, "gae"), rate=(float, 1)) | {"other": 5}
+    assert check(names, method=["gae", "x"]) == {"seed": 3, "method": "gae", "rate": 1.0}
+    assert isinstance(check(names)["rate"], float)
 
 
 @pytest.mark.parametrize(
-    "pair", [(11, range(10)), (True, range(10)), (1.0, range(10)), ("no", ["gae"]), (3, str)]
+    ("name", "kind", "value", "allowed"),
+    [
+        ("seed", int, -1, None),
+        ("seed", int, True, None),
+        ("seed", int, 1.0, None),
+        ("n_pairs", int, 1, None),
+        ("layers", int, 3, None),
+        ("n_checked", int, 9, range(2, 9)),
+        ("method", str, "no", ["gae"]),
+        ("method", str, 3, None),
+        ("epsilon", float, "0", None),
+    ],
 )
-def test_check_says_what_is_allowed(pair):
-    with pytest.raises(UserError, match="parameter seed must be") as caught:
-        check(seed=pair)
-    assert "\n" not in str(caught.value) and repr(pair[0]) in str(caught.value)
+def test_check_says_what_is_allowed(name, kind, value, allowed):
+    with pytest.raises(UserError, match=f"parameter {name} must be") as caught:
+        check(namespace(**{name: (kind, value)}), **{name: allowed})
+    assert "\n" not in str(caught.value) and repr(value) in str(caught.value)
+
+
+def test_check_needs_declared_parameters():
+    with pytest.raises(UserError, match="no parameters"):
+        check({"seed": 3})
+    with pytest.raises(UserError, match="no parameter sed; there are seed"):
+        check(namespace(seed=(int, 3)), sed=range(9))
+
+
+def test_results_are_saved_as_plain_values():
+    frame = pd.DataFrame({"value": [0.12345678, np.nan], "n": [1, 2], "name": ["a", None]})
+    rows = [{"value": 0.123457, "n": 1, "name": "a"}, {"value": None, "n": 2, "name": None}]
+    assert notebooks.plain({"rows": frame, "t": (np.bool_(True), np.float32(2))}) == {
+        "rows": rows,
+        "t": [True, 2.0],
+    }
+    assert notebooks.plain(mean_estimate([1.0, 1.0]))["value"] == 1.0
 
 
 def test_require():

@@ -6,6 +6,8 @@ imports are read from the source, those inside functions too.
 
 import ast
 import json
+from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 
 from . import _HOMES
@@ -29,17 +31,21 @@ def library_files(*sources: Path) -> list[Path]:
 
 
 def imported(source: Path) -> set[Path]:
-    """The library's files that one source names in its imports."""
+    """The library's files that one source names in its imports, or as `room.study` of one."""
     files: set[Path] = set()
+    known: dict[str, list[str]] = {}  # what a name of the source stands for, below the package
     for node in ast.walk(ast.parse(code_of(source))):
         if isinstance(node, ast.Import):
             names = (alias.name.split(".") for alias in node.names)
             files |= {file for name in names if name[0] == PACKAGE.name for file in chain(name[1:])}
         elif isinstance(node, ast.ImportFrom):
             base = base_of(node, source)
-            if base is not None:
-                files |= {file for alias in node.names for file in chain([*base, alias.name])}
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+            for alias in node.names if base is not None else ():
+                known[alias.asname or alias.name] = [*base, alias.name]
+                files |= set(chain([*base, alias.name]))
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in known:
+            files |= set(chain([*known[node.value.id], node.attr]))
+        elif source.name != "lazy.py" and called(node, "import_module"):
             files |= set(source.parent.rglob("*.py"))  # loaders are found by name: any of them
     return files
 
@@ -63,11 +69,39 @@ def base_of(node: ast.ImportFrom, source: Path) -> list[str] | None:
 
 
 def chain(names: list[str]) -> list[Path]:
-    """The files behind a.b.c: of each package on the way, and of the last name that is a module."""
+    """The files behind a.b.c: of each package on the way, and of the last name that is a module.
+
+    A package that is named itself, as in `studies.roles`, brings what it offers (see `lazy`); one
+    that is merely on the way brings the module that holds the name.
+    """
     if len(names) == 1 and names[0] in _HOMES and not module(names):
         names = [_HOMES[names[0]]]
-    files = (module(names[:depth]) for depth in range(1, len(names) + 1))
-    return [file for file in files if file]
+    depth = next((d for d in range(len(names), 0, -1) if module(names[:d])), 0)
+    files = [file for d in range(1, depth + 1) if (file := module(names[:d]))]
+    return files + offered(names[:depth], names[depth:]) if depth else files
+
+
+@cache
+def homes(file: Path) -> dict[str, str]:
+    """What a package offers without importing it: {module: its names}, see `lazy.attach`."""
+    tree = ast.walk(ast.parse(file.read_text("utf-8")))
+    return next((ast.literal_eval(node.args[1]) for node in tree if called(node, "attach")), {})
+
+
+def called(node, name: str) -> bool:
+    """Whether a node is a call of this function."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == name
+
+
+def offered(package: list[str], wanted: list[str]) -> list[Path]:
+    """The files whose names a package offers: all of them, or the one that holds `wanted`."""
+    start = ".".join([PACKAGE.name, *package])
+    found = [
+        resolve_name(home, start)
+        for home, names in homes(module(package)).items()
+        if names and (not wanted or wanted[0] in names.split())
+    ]
+    return [file for place in found for file in chain(place.split(".")[1:])]
 
 
 def module(names: list[str]) -> Path | None:

@@ -21,6 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import pandas as pd
+
 from .errors import UserError, one_line
 from .io.tables import atomic_path, write_json
 from .parameters import check, check_values, declared, from_text, number_list, require
@@ -41,7 +44,8 @@ def save(
     """Save a notebook's figures, each with a JSON beside it, and print the paths.
 
     figures: {suffix: Figure} -> OUTPUT/NAME.png for the suffix "" and OUTPUT/NAME_SUFFIX.png.
-    results: what the notebook found, as plain values; numbers are kept to six digits. The JSON
+    results: what the notebook found, as plain values, frames (a list of rows) and estimates (a
+    dict); numbers are kept to six digits. The JSON
     adds parameters, the model with the hash of its weights, versions, and `data`: what is known of
     the pairs (`pairs.data_facts`).
     """
@@ -53,7 +57,7 @@ def save(
         "model": {fact: str(getattr(clip, fact)) for fact in MODEL_FACTS},
         **({"data": data} if data else {}),
         "versions": {package: package_version(package) for package in PACKAGES},
-        "results": six_digits(results),
+        "results": plain(results),
     }
     for suffix, figure in figures.items():
         path = folder / f"{name}{'_' * bool(suffix)}{suffix}.png"
@@ -63,12 +67,18 @@ def save(
         print(path, path.with_suffix(".json"), sep="\n")
 
 
-def six_digits(value):
-    """The same nested lists and dicts with numbers at six digits; what is not finite is None."""
+def plain(value):
+    """Results as nested lists and dicts, numbers at six digits; what is not finite is None."""
+    if isinstance(value, pd.DataFrame):
+        value = value.astype(object).where(value.notna(), None).to_dict("records")
+    if isinstance(value, np.generic):
+        value = value.item()
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
-        return {key: six_digits(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [six_digits(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

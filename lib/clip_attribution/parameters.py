@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from .errors import UserError
 
+# A parameter of one name means the same in every notebook, so its bounds stand here once.
+BOUNDS = {"seed": range(1_000_000), "layers": range(-99, 1), "batch": range(2, 100_000)}
+
 
 class Parameter(NamedTuple):
     """One line of a parameters cell: its literal and the comment behind it."""
@@ -15,30 +18,53 @@ class Parameter(NamedTuple):
     help: str
 
 
-def check(**parameters) -> dict:
-    """Refuse bad values at once: `check(seed=(seed, range(100)), method=(method, METHODS))`.
+def check(namespace: dict, **allowed) -> dict:
+    """Refuse bad values of a notebook's parameters at once: `check(globals(), method=METHODS)`.
 
-    Each parameter comes with what is allowed: a type, or a range or collection of values. Returns
-    {name: value}, to be shown and to be saved with the results. Raises UserError.
+    Parameters
+    ----------
+    namespace : dict
+        The notebook's names. Its annotations declare the parameters: `seed: int = 0`.
+    **allowed : range or collection
+        What a parameter may be, where its type and `BOUNDS` do not say enough.
+
+    Returns
+    -------
+    dict
+        {name: value} of all parameters, to be shown and to be saved with the results.
+
+    Raises
+    ------
+    UserError
+        On a value that is not of its type or not allowed.
     """
-    for name, (value, allowed) in parameters.items():
-        if isinstance(allowed, type):
-            require(
-                type(value) is allowed,
-                f"parameter {name} must be {allowed.__name__}, not {value!r}",
-            )
-        elif isinstance(allowed, range):
-            require(
-                type(value) is int and value in allowed,
-                f"parameter {name} must be a whole "
-                f"number from {allowed[0]} to {allowed[-1]}, not {value!r}",
-            )
-        else:
-            require(
-                value in allowed,
-                f"parameter {name} must be one of {', '.join(map(repr, allowed))}, not {value!r}",
-            )
-    return {name: value for name, (value, _) in parameters.items()}
+    kinds = namespace.get("__annotations__", {})
+    require(bool(kinds), "no parameters: declare each as in `seed: int = 0`, with its type")
+    unknown = sorted(set(allowed) - set(kinds))
+    require(not unknown, f"no parameter {', '.join(unknown)}; there are {', '.join(kinds)}")
+    values = {name: namespace[name] for name in kinds}
+    for name, kind in kinds.items():
+        check_one(name, values[name], kind, allowed.get(name))
+    return {name: kinds[name](value) for name, value in values.items()}
+
+
+def check_one(name: str, value, kind: type, allowed=None) -> None:
+    """Raise UserError unless the value is of its type, within its bounds and among `allowed`."""
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    require(fits, f"parameter {name} must be {kind.__name__}, not {value!r}")
+    within = allowed if allowed is not None else bounds(name, kind)
+    if within is None or value in within:
+        return
+    choice = ", ".join(map(repr, within)) if not isinstance(within, range) else None
+    wanted = f"one of {choice}" if choice else f"a whole number from {within[0]} to {within[-1]}"
+    require(False, f"parameter {name} must be {wanted}, not {value!r}")
+
+
+def bounds(name: str, kind: type) -> range | None:
+    """What a whole number of this name may be: its `BOUNDS`, else a count from 1."""
+    if kind is not int:
+        return None
+    return BOUNDS.get(name, range(2, 1_000_000) if name.startswith("n") else range(1, 1_000_000))
 
 
 def require(condition: bool, message: str) -> None:
@@ -69,9 +95,10 @@ def check_values(notebook: Path, parameters: dict) -> dict:
         require(
             name in known, f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}"
         )
-        kind = type(known[name].default)
-        fits = type(value) is kind or (kind is float and type(value) is int)
-        require(fits, f"{notebook.stem}: parameter {name} must be {kind.__name__}, not {value!r}")
+        try:
+            check_one(name, value, type(known[name].default))
+        except UserError as error:
+            raise UserError(f"{notebook.stem}: {error}") from None
     return parameters
 
 

@@ -228,7 +228,7 @@ def explanation_figure(explanation):
     figure.suptitle(wrapped(explanation.finding()), parse_math=False)
     picture_and_map(top, explanation)
     word_bars(words, bottom.subplots(), unit=explanation.facts["unit"])
-    sign(figure, explanation)
+    footnote(figure, *made_with(explanation.facts))
     return figure
 
 
@@ -249,15 +249,19 @@ def contrast_figure(true, foil):
         word_bars(one.words, ax, limit, one.facts["unit"])
         bottom.supxlabel(ax.get_xlabel(), size=NORMAL)
         ax.set(title=f"{title}\nCLIPScore {one.clip_score:.3f}", xlabel="")
-    sign(figure, foil)
+    footnote(figure, *made_with(foil.facts))
     return figure
 
 
-def sign(figure, explanation) -> None:
-    """Name the figure's picture, model, method and layers in small print below it."""
-    facts = explanation.facts
-    made = [facts["image"], facts["model"], facts["method"], layers_in_words(facts["layers"])]
-    figure.supxlabel(wrapped(" · ".join(made), 6), size=6, color=GREY, parse_math=False)
+def footnote(figure, *facts: str) -> None:
+    """Say in small print below a figure what it was made with: data, model, parameters."""
+    text = wrapped(" · ".join(fact for fact in facts if fact), SMALL)
+    figure.supxlabel(text, size=SMALL, color=GREY, parse_math=False)
+
+
+def made_with(facts: dict) -> list[str]:
+    """What an explanation was made with: image, model, method and layers."""
+    return [facts["image"], facts["model"], facts["method"], layers_in_words(facts["layers"])]
 
 
 def picture_and_map(figure, explanation) -> None:

@@ -1,1 +1,18 @@
 """The questions of the notebooks: what each computes, draws and concludes."""
+
+from ..lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        ".captions": "",
+        ".composition": "",
+        ".finetuning": "",
+        ".foils": "",
+        ".grounding": "",
+        ".heatmaps": "",
+        ".misalignment": "",
+        ".pos": "",
+        ".roles": "",
+    },
+)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ...plots.colours import PALETTE, symmetric_limit
-from ...plots.style import GREY, INK, SMALL, named_rows, new_figure, wrapped
+from ...plots.style import GREY, INK, SMALL, named_rows, new_figure
 from .measures import ALL, LOCATION, PRECISION
 
 BLUE, ORANGE = sns.color_palette("colorblind")[:2]
@@ -28,19 +28,13 @@ NAMES = {
 OURS = "* ours; the others: the paper's"
 
 
-def sign(figure, *facts: str) -> None:
-    """Name data, model and parameters in small print below the figure."""
-    text = wrapped(" · ".join(fact for fact in facts if fact), SMALL)
-    figure.supxlabel(text, size=SMALL, color=GREY, parse_math=False)
-
-
 # ---------------------------------------------------------------- curves against layers
 
 
 def layer_curves(data):
     """Both measures against the number of last text layers, one panel each.
 
-    data: `measures` of one ReLU variant and one group.
+    data: `scores` of one ReLU variant and one group.
     """
     figure = new_figure(2.1)
     for ax, measure in zip(figure.subplots(1, 2), COLOURS, strict=True):
@@ -89,7 +83,7 @@ def baseline_handles(colour=GREY) -> list[Line2D]:
 def layer_curves_by_type(data):
     """The same for each foil type, a small panel each, on one scale.
 
-    data: `measures` of one ReLU variant, several groups.
+    data: `scores` of one ReLU variant, several groups.
     """
     groups = list(dict.fromkeys(data["group"]))
     rows = -(-len(groups) // 2)
@@ -246,7 +240,7 @@ def dots(ax, data, rows: list[str], names: list[str], column: str, colour=BLUE) 
 
 
 def variant_dots(data):
-    """Both measures of every ReLU variant; data: `measures_at` of one group."""
+    """Both measures of every ReLU variant; data: `scores_at` of one group."""
     figure = _two_panels(data)
     for ax, measure in zip(figure.axes, COLOURS, strict=True):
         own = data[data["measure"] == measure]

@@ -6,8 +6,6 @@ nothing of a part of speech with fewer than FEW foiled words, whose bootstrap in
 
 import os
 
-import numpy as np
-
 from .figures import NAMES
 from .measures import ALL, LOCATION, PRECISION
 
@@ -34,7 +32,7 @@ def layers(count: int) -> str:
 def finding_layers(data) -> str:
     """Best number of layers, one layer and all layers, against chance and the bare cosine.
 
-    data: `measures` of one variant and one group.
+    data: `scores` of one variant and one group.
     """
     rows = {m: data[data["measure"] == m].set_index("layers") for m in (LOCATION, PRECISION)}
     found, precise = rows[LOCATION], rows[PRECISION]
@@ -71,7 +69,7 @@ def beside_cosine(row) -> str:
 def finding_types(data, count: int) -> str:
     """Which foil types are located above chance, which below, and which not told from it.
 
-    data: `measures` of one variant by foil type; count: the number of layers to speak of.
+    data: `scores` of one variant by foil type; count: the number of layers to speak of.
     """
     own = data[(data["measure"] == LOCATION) & (data["layers"] == count)]
     above, below = own[own["low"] > own["chance"]], own[own["high"] < own["chance"]]
@@ -180,9 +178,3 @@ def made_with(clip, data: dict, *more: str) -> list[str]:
     """What a figure was made with, for its small print; data: `pairs.data_facts`."""
     model = f"{clip.name} ({os.path.basename(clip.pretrained)}, weights {clip.weights_hash[:8]})"
     return [f"{data['name']}: {data['foils']} foils (data {data['hash'][:8]})", model, *more]
-
-
-def records(data) -> list[dict]:
-    """A frame as plain values for JSON."""
-    plain = data.astype(object).where(data.notna(), None).to_dict("records")
-    return [{k: v.item() if isinstance(v, np.generic) else v for k, v in r.items()} for r in plain]

@@ -39,7 +39,7 @@ def layer_count(table: AblationTable, layers: int) -> int:
     return n if layers >= 0 else min(-layers, n)
 
 
-def measures(table: AblationTable) -> pd.DataFrame:
+def scores(table: AblationTable) -> pd.DataFrame:
     """Location accuracy and average precision (of F-CLIPScore, variant `min`) in one frame.
 
     One row a measure, ReLU variant, number of layers and foil type.
@@ -49,10 +49,10 @@ def measures(table: AblationTable) -> pd.DataFrame:
     return pd.concat([located, precise], ignore_index=True).rename(columns={"foil_type": "group"})
 
 
-def measures_at(table: AblationTable, layers: int) -> pd.DataFrame:
-    """`measures` for one number of layers only."""
+def scores_at(table: AblationTable, layers: int) -> pd.DataFrame:
+    """`scores` for one number of layers only."""
     one = table._replace(values=table.values[:, layers - 1 : layers])
-    return measures(one).assign(layers=layers)
+    return scores(one).assign(layers=layers)
 
 
 def differences(table: AblationTable, layers: int, against: str = "signed") -> pd.DataFrame:

@@ -9,14 +9,20 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..evaluation.deletion import KINDS, RANDOM
-from ..evaluation.sanity import OTHER
-from ..plots.colours import overlay, symmetric_limit
-from ..plots.style import GREY, INK, SMALL, new_figure
-from .foils.figures import legend_above
-from .grounding.figures import method_legend, palette
+from ...evaluation.deletion import KINDS, RANDOM
+from ...evaluation.sanity import OTHER
+from ...heatmaps import heatmaps
+from ...plots.colours import overlay, symmetric_limit
+from ...plots.style import GREY, INK, SMALL, new_figure
+from ..foils.figures import legend_above
+from ..grounding.figures import method_legend, palette
 
 COLUMNS = 4  # pictures beside one another
+
+
+def phrase_maps(clip, image, phrase: str, methods: list[str]) -> dict:
+    """Every method's raw map of one phrase in one image, {method: float32 [rows, cols]}."""
+    return {name: heatmaps(clip, [image], [phrase], name)[0] for name in methods}
 
 
 def map_panels(picture, maps: dict, limits: dict | None = None):
