@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 from clip_attribution.datasets import (
+    COMPOSITION,
     aro,
     aro_order,
     comvg,
+    get_benchmark,
+    names_of,
+    negclip,
     retrieval,
     sts,
     sugarcrepe,
@@ -22,8 +26,8 @@ from clip_attribution.datasets import (
     winoground,
 )
 from clip_attribution.datasets.choices import COLUMNS
-from clip_attribution.datasets.exports_composition import EXPORTS
 from clip_attribution.errors import UserError
+from clip_attribution.evaluation.run import counting_options
 from clip_attribution.scenes import generator, sample_scene
 from clip_attribution.scenes.vocabulary import plural
 
@@ -55,7 +59,7 @@ def exported(tmp_path_factory):
         if name not in done:
             done[name] = root / name
             done[name].mkdir()
-            EXPORTS[name](done[name], N, 3, 64)
+            get_benchmark(name).write(done[name], N, 3, 64)
         return done[name]
 
     return folder
@@ -77,7 +81,7 @@ def options(frame, row=0):
 # Exports
 
 
-@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.parametrize("name", names_of(COMPOSITION))
 def test_an_export_is_read_back_without_an_error_and_with_every_picture(name, exported):
     folder = exported(name)
     frame = LOADERS[name](folder, folder)
@@ -97,7 +101,7 @@ def test_an_export_is_read_back_without_an_error_and_with_every_picture(name, ex
 
 @pytest.mark.parametrize("name", ["aro-relation", "valse", "comvg", "sick-r"])
 def test_an_export_has_the_same_bytes_each_time(name, exported, tmp_path):
-    EXPORTS[name](tmp_path, N, 3, 64)
+    get_benchmark(name).write(tmp_path, N, 3, 64)
     first = {p.relative_to(exported(name)): p for p in exported(name).rglob("*") if p.is_file()}
     second = {p.relative_to(tmp_path): p for p in tmp_path.rglob("*") if p.is_file()}
     assert first.keys() == second.keys()
@@ -273,11 +277,14 @@ def test_the_excluded_relations_are_looked_for_beside_the_data(tmp_path):
 
 def test_what_counts_in_aro_is_refused_elsewhere(tmp_path):
     path = write(tmp_path / "a.json", ["near"])
-    assert aro.counting_options("aro-relation", 3, path) == {"at_least": 3, "exclude": ["near"]}
-    assert aro.counting_options("sugarcrepe") == {}
+    assert counting_options("aro-relation", at_least=3, exclude=path) == {
+        "at_least": 3,
+        "exclude": ["near"],
+    }
+    assert counting_options("sugarcrepe") == {}
     for name, given in (("sugarcrepe", {"at_least": 2}), ("aro-attribute", {"exclude": path})):
         with pytest.raises(UserError, match="is for aro-relation"):
-            aro.counting_options(name, **given)
+            counting_options(name, **given)
 
 
 def test_negclip_lists_are_read_and_bad_ones_reported(tmp_path):
@@ -291,7 +298,7 @@ def test_negclip_lists_are_read_and_bad_ones_reported(tmp_path):
     photo.parent.mkdir()
     Image.new("RGB", (4, 4)).save(photo)
     path = write(tmp_path / "valid_neg_clip.tsv", "\n".join(lines))
-    frame = aro.load_negclip(path, tmp_path)
+    frame = negclip.load_negclip(path, tmp_path)
     assert frame["image"][0] == "val2017/000000000042.jpg"
     assert frame["negatives"][0] == ["A cat , a dog ."] and frame["neg_image"][0] == [7, 9]
     assert frame["negatives"][1] == []

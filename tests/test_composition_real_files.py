@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_attribution import load_clip
-from clip_attribution.datasets import aro, retrieval, sts, sugarcrepe, valse, vl_checklist
+from clip_attribution.datasets import negclip, retrieval, sts, sugarcrepe, valse, vl_checklist
 from clip_attribution.evaluation.composition import measure
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")
@@ -152,12 +152,12 @@ def test_vl_checklist_swig_has_three_phrases_of_each_sort():
 
 @needs("negclip")
 def test_negclip_has_its_4839_rows_with_neighbours_within_the_file():
-    frame = aro.load_negclip(ROOT / "negclip" / "valid_neg_clip.tsv")
+    frame = negclip.load_negclip(ROOT / "negclip" / "valid_neg_clip.tsv")
     assert len(frame) == 4839 and frame["error"].isna().all() and frame["pair_id"].is_unique
     assert frame["neg_image"].explode().dropna().astype(int).between(0, 4838).all()
     assert frame["caption"][0] == "A child holding a flowered umbrella and petting a yak."
     assert len(frame["negatives"][0]) == 2
-    here = aro.load_negclip(ROOT / "negclip" / "valid_neg_clip_with_photos.tsv", ROOT / "coco")
+    here = negclip.load_negclip(ROOT / "negclip" / "valid_neg_clip_with_photos.tsv", ROOT / "coco")
     assert len(here) == 9
     if (ROOT / "coco").is_dir():
         assert all((ROOT / "coco" / name).is_file() for name in here["image"])

@@ -13,6 +13,7 @@ from clip_attribution import load_clip
 from clip_attribution.datasets import (
     aro,
     comvg,
+    get_benchmark,
     retrieval,
     sts,
     sugarcrepe,
@@ -22,30 +23,27 @@ from clip_attribution.datasets import (
     winoground,
 )
 from clip_attribution.datasets.choices import choice, choice_frame
-from clip_attribution.datasets.exports_composition import EXPORTS
 from clip_attribution.errors import UserError
-from clip_attribution.evaluation.choices import (
+from clip_attribution.evaluation.composition import (
     is_correct,
+    measure,
+    nested_weights,
     retrieval_ranks,
     retrieval_scores,
     score_choices,
     sts_scores,
+    summarise,
     winoground_correct,
 )
-from clip_attribution.evaluation.composition import (
-    aro_notes,
-    aro_rule,
-    measure,
-    nested_weights,
-    summarise,
-)
-from clip_attribution.metrics.composition import correlation_table, recall_table
+from clip_attribution.metrics.composition import correlation_table, recall_table, rule_notes
 
 CONFIG = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
+
+RELATION, ATTRIBUTE = (get_benchmark(f"aro-{task}") for task in ("relation", "attribute"))
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +323,7 @@ def test_aro_attribute_needs_25_cases_of_a_pair():
 
 def test_a_sample_of_aro_follows_the_rule_of_the_whole_file(tmp_path):
     whole = scored([("on", [1] * 30), ("under", [0] * 25), ("near", [1] * 24), ("by", [0] * 40)])
-    options, rule = aro_rule("aro-relation", whole, tmp_path)
+    options, rule = RELATION.rule(whole, tmp_path)
     assert rule == "relations with >= 25 cases; ARO's own list was not given"
     part = whole.iloc[[0, 1, 30, 60, 61]]  # two of "on", one of "under", two of "near"
     table = summarise(part, "aro-relation", **options)
@@ -334,7 +332,7 @@ def test_a_sample_of_aro_follows_the_rule_of_the_whole_file(tmp_path):
         and value(table, "relation accuracy", column="n") == 3
     )
     assert value(table, "relation accuracy", column="missing") == "by"
-    notes = aro_notes(table, rule)
+    notes = rule_notes(table, rule)
     assert notes == [f"{rule}; 1 of these, counted in the whole file, have no case here", "", ""]
     same = summarise(whole, "aro-relation", **options)
     pd.testing.assert_frame_equal(same, summarise(whole, "aro-relation"))
@@ -345,15 +343,15 @@ def test_a_sample_of_aro_follows_the_rule_of_the_whole_file(tmp_path):
 def test_aros_list_beside_the_data_replaces_the_count_and_is_said(tmp_path):
     whole = scored([("on", [1] * 3), ("under", [0] * 2), ("near", [1] * 24), ("by", [0] * 40)])
     (tmp_path / "excluded_relations.txt").write_text("near\nby\n")
-    options, rule = aro_rule("aro-relation", whole, tmp_path / "visual_genome_relation.json")
+    options, rule = RELATION.rule(whole, tmp_path / "visual_genome_relation.json")
     assert rule == "relations, less the 2 of the given list"
     assert value(summarise(whole, "aro-relation", **options), "relation accuracy") == 50
-    options, rule = aro_rule("aro-relation", whole, tmp_path, exclude=["by"], at_least=3)
+    options, rule = RELATION.rule(whole, tmp_path, exclude=["by"], at_least=3)
     assert rule == "relations with >= 3 cases, less the 1 of the given list"
     assert value(summarise(whole, "aro-relation", **options), "relation accuracy") == 100
-    options, rule = aro_rule("aro-attribute", whole, tmp_path, at_least=1)
+    options, rule = ATTRIBUTE.rule(whole, tmp_path, at_least=1)
     assert rule == "attribute pairs with >= 1 case; ARO asks for 25" and "exclude" not in options
-    assert aro_rule("aro-attribute", whole, tmp_path)[1] == "attribute pairs with >= 25 cases"
+    assert ATTRIBUTE.rule(whole, tmp_path)[1] == "attribute pairs with >= 25 cases"
     with pytest.raises(UserError, match="no group outside the list"):
         summarise(whole, "aro-relation", exclude=["on", "under", "near", "by"])
 
@@ -521,7 +519,7 @@ def exported(tmp_path_factory):
         folder = root / f"{name}-{n}"
         if not folder.exists():
             folder.mkdir()
-            EXPORTS[name](folder, n, 0, 64)
+            get_benchmark(name).write(folder, n, 0, 64)
         return LOADERS[name](folder, folder), folder
 
     return load

@@ -15,7 +15,8 @@ from clip_attribution.datasets import BENCHMARKS, MISALIGNMENT
 from clip_attribution.datasets.export import export
 from clip_attribution.datasets.published import beside, main_table, published
 from clip_attribution.errors import UserError
-from clip_attribution.evaluation.run import evaluate, sample, show
+from clip_attribution.evaluation.report import show
+from clip_attribution.evaluation.run import evaluate, sample
 
 NAMES = [name for name, benchmark in BENCHMARKS.items() if benchmark.kind == MISALIGNMENT]
 ROWS = {"foil": 2, "nocaps-foil": 2, "hat": 1, "seetrue": 1, "rich-hf": 1}
@@ -178,12 +179,12 @@ def test_published_numbers_are_marked_and_as_printed():
     )
     both = beside(one, "hat")
     assert both["published"].sum() == len(published(system="clip4dm", table="main HAT")) - 5
-    grounding = main_table("refcoco+").set_index(["model", "measure"])["value"]
+    grounding = main_table("qgroundcam", "RefCOCO+ testA").set_index(["model", "measure"])["value"]
     assert grounding["BLIP base", "pg_hit"] == pytest.approx(0.679)
     assert grounding["BLIP base", "pg_uncertain"] == pytest.approx(198 / 5726)
     assert grounding["BLIP base", "io_ratio"] == 0.39
-    relation = main_table("aro-relation").set_index("model")["value"]
-    assert relation["CLIP ViT-B/32"] == 58.7 and not len(main_table("refcoco"))
+    relation = main_table("cae", "ARO", "relation accuracy").set_index("model")["value"]
+    assert relation["CLIP ViT-B/32"] == 58.7 and not len(main_table())
     shown = show(both)
     assert "0.500 [0.400, 0.600]" in shown and "ALOHa (published)" in shown
 

@@ -65,7 +65,7 @@ def test_dependencies_follow_imports_and_stop_there():
     assert {"studies/roles/__init__.py", "studies/roles/measures.py", "text/roles.py"} <= roles
     assert not roles & {"studies/finetuning/tables.py", "studies/grounding/tables.py"}
     loaders = names_of(ROOT / "notebooks" / "05_misalignment_benchmarks.ipynb")
-    assert {"datasets/hat.py", "datasets/exports_feedback.py"} <= loaders
+    assert {"datasets/hat.py", "datasets/rich_hf.py"} <= loaders
 
 
 # --- the graph at work, on notebooks of a few lines in a project of their own ---

@@ -10,19 +10,23 @@ import pytest
 from PIL import Image
 
 from clip_attribution.datasets import (
+    GROUNDING,
     coco_instances,
     flickr30k_entities,
+    get_benchmark,
+    names_of,
     refcoco,
     restricted_pickle,
     spatialsense,
 )
 from clip_attribution.datasets.boxes import COLUMNS, corner_box, enclosing, sized_box
-from clip_attribution.datasets.exports_grounding import EXPORTS
 from clip_attribution.datasets.scenes_phrases import load_scenes
 from clip_attribution.errors import UserError
 from clip_attribution.io.images import open_image
 from clip_attribution.scenes import generator, render_array, sample_scene, scene_phrases
 from clip_attribution.scenes.vocabulary import COLOURS, COUNTS, NOUNS, plural
+
+WRITERS = {name: get_benchmark(name).write for name in names_of(GROUNDING)}
 
 
 def write(path, content):
@@ -552,7 +556,7 @@ SEED, N, SIZE = 2, 12, 256
 def exported(tmp_path_factory):
     """{benchmark: (folder, frame)} of the exported world."""
     found = {}
-    for name, export in EXPORTS.items():
+    for name, export in WRITERS.items():
         folder = tmp_path_factory.mktemp("export")
         export(folder, N, SEED, SIZE)
         found[name] = folder, LOADERS[name](folder)
@@ -652,7 +656,7 @@ def test_exported_relations_hold(exported):
 
 def test_an_export_is_the_same_from_the_same_seed(tmp_path):
     for name in ("a", "b"):
-        EXPORTS["coco"](tmp_path / name, 2, 0, 128)
+        WRITERS["coco"](tmp_path / name, 2, 0, 128)
     files = [sorted((tmp_path / name).rglob("*.*")) for name in ("a", "b")]
     assert len(files[0]) == 3
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]

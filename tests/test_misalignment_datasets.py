@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clip_attribution.datasets import foil, hat, nocaps_foil, rich_hf, seetrue
+from clip_attribution.datasets import foil, hat, nocaps_foil, pickapic, rich_hf, seetrue
 from clip_attribution.datasets.tfrecord import encode_example, write_records
 from clip_attribution.errors import ImageError, UserError
 from clip_attribution.io.images import open_image
@@ -609,7 +609,7 @@ def test_pictures_come_out_of_the_table_and_are_found(rich):
     buffer = io.BytesIO()
     Image.new("RGB", (5, 5), "blue").save(buffer, "JPEG")
     table = pick_a_pic(rich / "p.parquet", PROMPT, PROMPT, pictures=(buffer.getvalue(), None))
-    missing = rich_hf.extract_pictures(table, rich / "images", [UIDS[0], UIDS[1], "unknown"])
+    missing = pickapic.extract_pictures(table, rich / "images", [UIDS[0], UIDS[1], "unknown"])
     assert missing == sorted([UIDS[1], "unknown"])
     assert [p.name for p in (rich / "images").iterdir()] == [f"{UIDS[0]}.jpg"]
     row = only_row(rich_hf.load(rich, rich / "images"))
@@ -620,7 +620,7 @@ def test_picture_that_is_there_is_kept(rich):
     table = pick_a_pic(rich / "p.parquet", PROMPT)
     (rich / "images").mkdir()
     (rich / "images" / f"{UIDS[0]}.jpg").write_bytes(b"mine")
-    assert rich_hf.extract_pictures(table, rich / "images", UIDS) == []
+    assert pickapic.extract_pictures(table, rich / "images", UIDS) == []
     assert (rich / "images" / f"{UIDS[0]}.jpg").read_bytes() == b"mine"
     assert (rich / "images" / f"{UIDS[1]}.png").read_bytes() == b"\x89PNG png"
 
@@ -628,7 +628,7 @@ def test_picture_that_is_there_is_kept(rich):
 @pytest.mark.parametrize("uid", ["../escape", "a/b", ".hidden", ""])
 def test_uid_that_is_no_file_name_is_refused(rich, uid):
     with pytest.raises(UserError, match="not a picture's uid"):
-        rich_hf.extract_pictures(pick_a_pic(rich / "p.parquet", PROMPT), rich / "images", [uid])
+        pickapic.extract_pictures(pick_a_pic(rich / "p.parquet", PROMPT), rich / "images", [uid])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from clip_attribution.cli.scenes import add_scenes
+from clip_attribution.datasets import BENCHMARKS, MISALIGNMENT, names_of
 from clip_attribution.datasets import export as module
-from clip_attribution.datasets.export import MISALIGNMENT, MODULES, RECEIPT, export
-from clip_attribution.datasets.exports_feedback import WEIGHTS
+from clip_attribution.datasets.export import RECEIPT, export
+from clip_attribution.datasets.rich_hf import WEIGHTS
 from clip_attribution.datasets.scene_images import count_picture, save_picture
 from clip_attribution.datasets.scene_samples import in_shares
 from clip_attribution.datasets.tfrecord import parse_example, read_records
@@ -68,7 +69,7 @@ def kind_of(word):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     root = tmp_path_factory.mktemp("exported")
-    for name in MISALIGNMENT:
+    for name in names_of(MISALIGNMENT):
         assert export(name, root / name, N, SEED, SIZE, progress=False)
     return root
 
@@ -404,7 +405,7 @@ def all_bytes(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", MISALIGNMENT)
+@pytest.mark.parametrize("name", names_of(MISALIGNMENT))
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(name, tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         export(name, tmp_path / folder, 12, seed, progress=False)
@@ -412,7 +413,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(name, tmp_pat
     assert first == again and first != other and len(first) > 12
 
 
-@pytest.mark.parametrize("name", MISALIGNMENT)
+@pytest.mark.parametrize("name", names_of(MISALIGNMENT))
 def test_foil_types_can_be_chosen(name, tmp_path):
     export(name, tmp_path / "out", 12, 1, foils=["noun"], progress=False)
     assert read(tmp_path / "out" / RECEIPT)["foils"] == ["noun"]
@@ -439,7 +440,7 @@ def test_a_format_for_one_word_refuses_swaps_of_two(name, swap, tmp_path):
 def test_an_unknown_benchmark_lists_all_names(tmp_path):
     with pytest.raises(UserError, match="cannot export 'coco-caption'") as caught:
         export("coco-caption", tmp_path / "out")
-    assert all(name in str(caught.value) for name in MODULES)
+    assert all(name in str(caught.value) for name in BENCHMARKS)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def add_evaluate(commands):
 
 def run_evaluate(args):
     """Run `evaluate`; return the exit status."""
-    from ..evaluation.run import evaluate_files, print_results
+    from ..evaluation.report import print_results
+    from ..evaluation.run import evaluate_files
 
     options = {name: value for name, value in vars(args).items() if name != "run"}
     results, errors = evaluate_files(**options)

@@ -7,13 +7,15 @@ excluded), width and height of that picture where the dataset states them, role 
 or relation where the dataset tells, else missing), type (the dataset's own classes), group, error.
 """
 
+import ast
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 
 import pandas as pd
 
-from .files import frame_of
+from .files import frame_of, require_fields
 
 COLUMNS = (
     "pair_id",
@@ -30,6 +32,8 @@ COLUMNS = (
     "group",
     "error",
 )
+NUMBERS = r"(\d+) (\d+) (\d+) (\d+) "
+PALI_BOX = re.compile(NUMBERS + r"(.+)", re.DOTALL)
 
 
 def grounding_frame(records: Iterable, make_rows: Callable, left_out: dict) -> pd.DataFrame:
@@ -86,3 +90,36 @@ def enclosing(boxes: list[list[float]]) -> list[float]:
     """The smallest box that holds all of `boxes`."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return [min(x0), min(y0), max(x1), max(y1)]
+
+
+def dino_boxes(cell: str) -> tuple[list[list[float]], list[str]]:
+    """Boxes in pixels and their labels, from a Python dict of boxes by centre, width and height."""
+    if not cell.strip():
+        return [], []
+    try:
+        found = ast.literal_eval(cell)
+    except (SyntaxError, MemoryError, RecursionError):
+        raise ValueError("'bbox_GroundingDino' is not a Python dict") from None
+    require_fields(found, "boxes_in_pixels", "labels")
+    boxes = [
+        corner_box([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+        for x, y, width, height in found["boxes_in_pixels"]
+    ]
+    return boxes, [str(label) for label in found["labels"]]
+
+
+def pali_boxes(cell: str) -> tuple[list[list[float]], list[str]]:
+    """Boxes on PaLI's grid of 0..1000, and their labels.
+
+    The cell says `ymin xmin ymax xmax label`, more of them after " and "; since a label may hold
+    " and " itself, another box begins only where four numbers follow.
+    """
+    boxes, labels = [], []
+    for part in re.split(f" and (?={NUMBERS.replace('(', '(?:')})", cell) if cell.strip() else []:
+        found = PALI_BOX.fullmatch(part.strip())
+        if not found:
+            raise ValueError(f"'bbox_PaLI' is not four numbers and a label: {part[:60]!r}")
+        y0, x0, y1, x1 = (float(value) for value in found.groups()[:4])
+        boxes.append(corner_box([x0, y0, x1, y1]))
+        labels.append(found[5])
+    return boxes, labels

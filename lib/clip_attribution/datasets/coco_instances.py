@@ -4,12 +4,21 @@ Lin et al. 2014, "Microsoft COCO: Common Objects in Context"; `annotations/insta
 """
 
 from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..scenes.clauses import scenes
+from ..scenes.vocabulary import NOUNS
 from .boxes import grounding_frame, sized_box
 from .files import coco_names, find_file, find_image, load_json, require_fields
+from .registry import GROUNDING, Benchmark
+from .scene_cases import write_json
+from .scene_images import save_picture
+from .scene_samples import picture_id, pixel_boxes
+
+CATEGORY_IDS = {noun: number for number, noun in enumerate(NOUNS, start=1)}
 
 
 def load(
@@ -110,3 +119,61 @@ def _groups(annotations: list, per: str) -> list[list]:
             key = (str(one.get("image_id")), str(one.get("category_id")))
         groups.setdefault(key, []).append(one)
     return list(groups.values())
+
+
+def instances_of(scenes, name: str, seed: int, size: int) -> dict:
+    """A COCO instances file of (number, scene): one annotation a glyph, the sign without one."""
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for index, scene in scenes:
+        image = picture_id(seed, index)
+        images.append(
+            {
+                "license": 1,
+                "file_name": name.format(image),
+                "coco_url": "",
+                "height": size,
+                "width": size,
+                "date_captured": "2013-11-14 17:02:52",
+                "flickr_url": "",
+                "id": image,
+            }
+        )
+        for entity, boxes in zip(scene.entities, pixel_boxes(scene, size), strict=True):
+            for x0, y0, x1, y1 in boxes:
+                annotations.append(
+                    {
+                        "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
+                        "area": float((x1 - x0) * (y1 - y0)),
+                        "iscrowd": 0,
+                        "image_id": image,
+                        "bbox": [float(v) for v in (x0, y0, x1 - x0, y1 - y0)],
+                        "category_id": CATEGORY_IDS[entity.noun],
+                        "id": len(annotations) + 1,
+                    }
+                )
+    return {
+        "info": {"description": "the embedded world", "version": "1.0", "year": 2017},
+        "licenses": [{"url": "", "id": 1, "name": "Apache-2.0"}],
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"supercategory": "symbol", "id": i, "name": n} for n, i in CATEGORY_IDS.items()
+        ],
+    }
+
+
+def write(folder: Path, n: int, seed: int, size: int) -> None:
+    """annotations/instances_val2017.json and val2017/."""
+    drawn = list(scenes(n, seed))
+    content = instances_of(drawn, "{:012d}.jpg", seed, size)
+    write_json(content, folder / "annotations" / "instances_val2017.json")
+    for image, (_, scene) in zip(content["images"], drawn, strict=True):
+        save_picture(scene, folder / "val2017" / image["file_name"], size)
+
+
+BENCHMARKS = [
+    Benchmark(
+        "coco", GROUNDING, "COCO", "where are the things of a category?", load, write, place=5
+    ),
+]

@@ -1,14 +1,27 @@
 """ComVG: one sentence, a fitting and an unfitting Visual Genome image (Jiang et al., ComCLIP)."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
+from ..metrics.composition import pooled_accuracy
 from .choices import choice, choice_frame
 from .files import find_file, find_image, require_fields
+from .registry import COMPOSITION, Benchmark
+from .scene_cases import triplets, write_csv
 from .tabular import read_records
 
 PARTS = ("subject", "verb", "object")
+COMVG = (
+    "id",
+    "sentence",
+    "pos_triplet",
+    "neg_triplet",
+    "pos_image_id",
+    "neg_image_id",
+    "neg_value",
+)
 
 
 def load(path, images=None) -> pd.DataFrame:
@@ -53,3 +66,27 @@ def _names(number: str) -> list[str]:
     if not number.isdecimal():
         raise ValueError(f"the image id {number!r} is no number")
     return [f"{folder}{number}.jpg" for folder in ("", "images/", "VG_100K/", "VG_100K_2/")]
+
+
+def write(folder: Path, n: int, seed: int, size: int) -> None:
+    """ComVG: ComVG.csv and ID.jpg in images/; subject, verb, object in turn."""
+    rows = []
+    for number, case in enumerate(triplets(folder / "images", n, seed, size), start=1):
+        texts = {"pos_triplet": ",".join(case["pos_triplet"]), "neg_triplet": case["neg_triplet"]}
+        rows.append(case | texts | {"id": number})
+    write_csv(rows, COMVG, folder / "ComVG.csv")
+
+
+BENCHMARKS = [
+    Benchmark(
+        "comvg",
+        COMPOSITION,
+        "ComVG",
+        "which picture: subject, verb or object differs",
+        load,
+        write,
+        summarise=pooled_accuracy,
+        published=("cae", "ComVG"),
+        place=9,
+    ),
+]

@@ -4,38 +4,15 @@ import os
 import shutil
 from collections.abc import Sequence
 from glob import escape
-from importlib import import_module
 from pathlib import Path
 
 from ..errors import UserError, one_line
 from ..io.tables import read_json, write_json
 from ..scenes.foils import TYPES
 from ..scenes.world import SIDE
+from .registry import MISALIGNMENT, get_benchmark, names_of
 from .scene_images import picture_bar
 
-MISALIGNMENT = ("foil", "nocaps-foil", "hat", "seetrue", "rich-hf")
-COMPOSITION = (
-    "aro-relation",
-    "aro-attribute",
-    "coco-order",
-    "flickr30k-order",
-    "sugarcrepe",
-    "vl-checklist",
-    "valse",
-    "svo-probes",
-    "comvg",
-    "winoground",
-    "coco-retrieval",
-    "flickr30k-retrieval",
-    "sts-b",
-    "sick-r",
-)
-GROUNDING = ("flickr30k-entities", "refcoco", "refcoco+", "spatialsense", "coco")
-MODULES = (
-    dict.fromkeys(MISALIGNMENT, "exports_misalignment")
-    | dict.fromkeys(COMPOSITION, "exports_composition")
-    | dict.fromkeys(GROUNDING, "exports_grounding")
-)
 RECEIPT = "export.json"
 LARGEST = 4096
 
@@ -65,7 +42,7 @@ def export(
     Raises UserError: unknown benchmark or foil type, bad number, a folder that holds anything else
     or cannot be written.
     """
-    write = find_exporter(benchmark)
+    write = get_benchmark(benchmark).write
     check_numbers(n, seed, size)
     options = {} if foils is None else {"foils": check_types(benchmark, foils)}
     receipt = {"benchmark": benchmark, "n": n, "seed": seed, "size": size, **options}
@@ -80,13 +57,6 @@ def export(
     return True
 
 
-def find_exporter(benchmark: str):
-    """The function that writes this benchmark. Raises UserError on an unknown name."""
-    if benchmark not in MODULES:
-        raise UserError(f"cannot export {benchmark!r}: choose from {', '.join(MODULES)}")
-    return import_module(f".{MODULES[benchmark]}", __package__).EXPORTS[benchmark]
-
-
 def check_numbers(n: int, seed: int, size: int) -> None:
     """Raise UserError on numbers that make no world."""
     if n < 1:
@@ -99,8 +69,9 @@ def check_numbers(n: int, seed: int, size: int) -> None:
 
 def check_types(benchmark: str, foils: Sequence[str]) -> list[str]:
     """The foil types as a list. Raises UserError on unknown ones, or where there are none."""
-    if benchmark not in MISALIGNMENT:
-        raise UserError(f"{benchmark} has fixed foils: choose types for {', '.join(MISALIGNMENT)}")
+    known = names_of(MISALIGNMENT)
+    if benchmark not in known:
+        raise UserError(f"{benchmark} has fixed foils: choose types for {', '.join(known)}")
     unknown = [kind for kind in foils if kind not in TYPES]
     if unknown or not foils:
         what = f"unknown foil type {unknown[0]!r}" if unknown else "no foil type given"

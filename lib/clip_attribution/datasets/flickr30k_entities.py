@@ -13,10 +13,19 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..scenes.clauses import scenes
+from ..scenes.grammar import Caption, describe
+from ..scenes.vocabulary import NOUNS, plural
+from ..scenes.world import SIDE, Scene, generator
 from .boxes import corner_box, enclosing, grounding_frame
 from .files import find_file, find_image
+from .registry import GROUNDING, Benchmark
+from .scene_images import save_picture
+from .scene_samples import picture_id, pixel_boxes
 
 PHRASE = re.compile(r"\[/EN#(\d+)/(\S+)\s+([^\[\]]*?)\s*\]")
+SENTENCE, EXPRESSION = 6, 7  # third key of the random streams, after those of `samples`
+ANIMALS = ("horse", "mouse", "cow", "cat", "monkey")
 
 
 def load(
@@ -199,3 +208,90 @@ def _corners(box: ET.Element) -> list | None:
     except ValueError:
         return None
     return [x0 - 1, y0 - 1, x1, y1]
+
+
+def write(folder: Path, n: int, seed: int, size: int) -> None:
+    """Sentences/, Annotations/, flickr30k-images/ and the split lists; all photos in test.txt."""
+    names = []
+    for index, scene in scenes(n, seed):
+        name = str(picture_id(seed, index))
+        streams = [generator(seed, index, SENTENCE, k) for k in range(5)]
+        lines = [_bracketed(describe(scene, stream), 4 * index + 1) for stream in streams]
+        _write_text(folder / "Sentences" / f"{name}.txt", lines)
+        (folder / "Annotations").mkdir(exist_ok=True)
+        tree = _annotation(scene, f"{name}.jpg", 4 * index + 1, size)
+        tree.write(folder / "Annotations" / f"{name}.xml")
+        save_picture(scene, folder / "flickr30k-images" / f"{name}.jpg", size)
+        names.append(name)
+    for split, some in (("train", []), ("val", []), ("test", names)):
+        _write_text(folder / f"{split}.txt", some)
+    _write_text(folder / "UNRELATED_CAPTIONS", ["# format: <imageID> <sentence number>"])
+
+
+def _write_text(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _bracketed(caption: Caption, chain: int) -> str:
+    """The caption with its phrases in brackets; chains: two things, the ground, the sign."""
+    words, marked = [w.text for w in caption.words], {w.phrase for w in caption.words}
+    for number in marked - {-1}:
+        own = [i for i, w in enumerate(caption.words) if w.phrase == number]
+        slot, kind = _slot([caption.words[i] for i in own])
+        if slot is not None:
+            first = own[1] if slot == 2 else own[0]  # "on [the grass]"
+            words[first] = f"[/EN#{chain + slot}/{kind} {words[first]}"
+            words[own[-1]] += "]"
+    if caption.words[0].text.lower() == "there":
+        words[0] = f"[/EN#0/notvisual {words[0]}]"
+    return " ".join(words)
+
+
+def _slot(words) -> tuple[int | None, str]:
+    """Which chain of the scene a phrase belongs to (None: no chain), and its type."""
+    facts = {word.kind: word for word in words}
+    if "noun" in facts:
+        noun = facts["noun"]
+        return noun.entity, "animals" if _singular(noun.text) in ANIMALS else "other"
+    return (2, "scene") if "ground" in facts else (3, "other") if "name" in facts else (None, "")
+
+
+def _singular(text: str) -> str:
+    return next((n for n in NOUNS if text.lower() in (n, plural(n))), text.lower())
+
+
+def _annotation(scene: Scene, name: str, chain: int, size: int) -> ET.ElementTree:
+    root = ET.Element("annotation")
+    ET.SubElement(root, "filename").text = name
+    _children(ET.SubElement(root, "size"), width=size, height=size, depth=3)
+    sign = [[[c * size // SIDE for c in scene.sign_box]]] if scene.sign_box else []
+    slots = dict(enumerate(pixel_boxes(scene, size))) | dict(zip([3], sign, strict=False))
+    for slot, boxes in slots.items():
+        for x0, y0, x1, y1 in boxes:
+            thing = _children(ET.SubElement(root, "object"), name=chain + slot)
+            corners = ET.SubElement(thing, "bndbox")
+            _children(corners, xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
+    _children(ET.SubElement(root, "object"), name=chain + 2, scene=1, nobndbox=0)
+    ET.indent(root)
+    return ET.ElementTree(root)
+
+
+def _children(element: ET.Element, **values) -> ET.Element:
+    for tag, value in values.items():
+        ET.SubElement(element, tag).text = str(value)
+    return element
+
+
+BENCHMARKS = [
+    Benchmark(
+        "flickr30k-entities",
+        GROUNDING,
+        "Flickr30k Entities",
+        "where is what a phrase of a caption names?",
+        load,
+        write,
+        published=("qgroundcam", "Flickr30K Entities test"),
+        place=1,
+    ),
+]

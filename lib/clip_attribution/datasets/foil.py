@@ -10,10 +10,29 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError
+from ..metrics import protocols
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
+from .registry import MISALIGNMENT, Benchmark
+from .scene_cases import write_json
+from .scene_images import save_picture
+from .scene_samples import (
+    ONE_WORD,
+    Sample,
+    check_foils,
+    coco_name,
+    foil_samples,
+    references,
+    replaced_words,
+    trailing,
+)
 
 FILES = ("foilv1.0_test_2017.json", "foil*test*.json", "foil*.json")
 REFERENCES = ("captions_val2014.json", "annotations/captions_val2014.json")
+HEADER = {
+    "info": {"description": "The embedded world of clip-attribution", "version": "1.0"},
+    "licenses": [{"id": 1, "name": "Apache-2.0", "url": "https://www.apache.org/licenses/"}],
+    "type": "captions",
+}
 
 
 def load(path, images=None, references=None) -> pd.DataFrame:
@@ -116,3 +135,78 @@ def own_texts(record: dict, originals: dict) -> list[str]:
 def one_space(text: str) -> str:
     """The text without the white space by which copies of a caption differ."""
     return " ".join(text.split())
+
+
+def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
+    """FOIL-COCO: n originals, each followed by its foil; and COCO's captions of the pictures, of
+    which one is the original and 5 are others.
+
+    Files: foilv1.0_test_2017.json, captions_val2014.json, val2014/COCO_val2014_*.jpg.
+    Raises UserError on foil types that change more than one word.
+    """
+    images, annotations, captions = [], [], []
+    for number, sample in enumerate(foil_samples(n, seed, check_foils(foils, ONE_WORD))):
+        images.append(_coco_image(sample, seed, size))
+        annotations += _foil_annotations(sample, number)
+        texts = [sample.foil.caption.text, *references(sample, seed, 5)]
+        captions += [
+            {"image_id": sample.index + 1, "id": len(texts) * number + k, "caption": text}
+            for k, text in enumerate(texts)
+        ]
+        save_picture(sample.scene, folder / "val2014" / coco_name(sample.index), size)
+    test = HEADER | {"images": images, "annotations": annotations}
+    write_json(test, folder / "foilv1.0_test_2017.json")
+    coco = HEADER | {"images": images, "annotations": captions}
+    write_json(coco, folder / "captions_val2014.json")
+
+
+def _coco_image(sample: Sample, seed: int, size: int) -> dict:
+    return {
+        "id": sample.index + 1,
+        "file_name": coco_name(sample.index),
+        "width": size,
+        "height": size,
+        "license": 1,
+        "coco_url": f"scene:{seed}:{sample.index}:{size}",
+    }
+
+
+def _foil_annotations(sample: Sample, number: int) -> list[dict]:
+    target, foil = replaced_words(sample.foil)
+    common = {"image_id": sample.index + 1, "foil_id": number}
+    original, changed = (c.text + trailing(number) for c in (sample.foil.caption, sample.foil.foil))
+    return [
+        common
+        | {
+            "id": 2 * number,
+            "caption": original,
+            "foil": False,
+            "target_word": "ORIG",
+            "foil_word": "ORIG",
+        },
+        common
+        | {
+            "id": 2 * number + 1,
+            "caption": changed,
+            "foil": True,
+            "target_word": target,
+            "foil_word": foil,
+        },
+    ]
+
+
+BENCHMARKS = [
+    Benchmark(
+        "foil",
+        MISALIGNMENT,
+        "FOIL",
+        "which noun was swapped; is the original better?",
+        load,
+        write,
+        summarise=protocols.foil,
+        published=("clip4dm", "FOIL"),
+        measures="LA, AP",
+        rows=2,
+        place=1,
+    ),
+]

@@ -3,12 +3,33 @@
 Official file `hat-trainval.json` (github DavidMChan/aloha), a list of records; photos of COCO.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 from ..errors import UserError
+from ..metrics import protocols
+from ..scenes.foils import TYPES
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
+from .registry import MISALIGNMENT, Benchmark
+from .scene_cases import write_json
+from .scene_images import save_picture
+from .scene_samples import (
+    Sample,
+    check_foils,
+    coco_name,
+    false_places,
+    foil_samples,
+    in_shares,
+    opaque,
+    references,
+    token_flags,
+    trailing,
+    unique_id,
+)
 
 FILES = ("hat-trainval.json", "hat*.json")
+HALLUCINATED = {True: 135, False: 265}
 
 
 def load(path, images=None) -> pd.DataFrame:
@@ -53,3 +74,51 @@ def hat_row(number: int, record: dict) -> dict:
         "references": references,
         "sample_id": record.get("sample_id"),
     }
+
+
+def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
+    """HAT: n captions, 135 of 400 with the hallucinated words marked; 5 references each.
+
+    True captions are written in the same way as those that a foil was made of.
+    Files: hat-trainval.json, val2014/COCO_val2014_*.jpg. Raises UserError on unknown foil types.
+    """
+    labels = in_shares(HALLUCINATED, n)
+    records = []
+    samples = foil_samples(n, seed, check_foils(foils, TYPES))
+    for number, (sample, false) in enumerate(zip(samples, labels, strict=True)):
+        records.append(_hat_record(sample, seed, false, trailing(number)))
+        save_picture(sample.scene, folder / "val2014" / coco_name(sample.index), size)
+    write_json(records, folder / "hat-trainval.json")
+
+
+def _hat_record(sample: Sample, seed: int, false: bool, end: str) -> dict:
+    caption = sample.foil.foil if false else sample.foil.caption
+    grounding = token_flags(caption, false_places(sample.foil) if false else [])
+    return {
+        "sample_id": unique_id("hat", seed, sample.index),
+        "caption": caption.text + end,
+        "grounding": grounding,
+        "contains_hallucination": false,
+        "image_path": coco_name(sample.index),
+        "session_id": opaque("session", seed, sample.index)[:24],
+        "references": references(sample, seed, 5),
+        "is_gold": False,
+        "is_positive": True,
+        "is_machine_generated": True,
+    }
+
+
+BENCHMARKS = [
+    Benchmark(
+        "hat",
+        MISALIGNMENT,
+        "HAT",
+        "what does the caption hallucinate; does it?",
+        load,
+        write,
+        summarise=protocols.hat,
+        published=("clip4dm", "HAT"),
+        measures="LA, AP",
+        place=3,
+    ),
+]

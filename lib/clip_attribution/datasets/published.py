@@ -5,33 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from .registry import get_benchmark
+
 FILE = Path(__file__).resolve().parents[3] / "data" / "published.csv"
-CLIP4DM = {
-    "foil": "FOIL",
-    "nocaps-foil": "nocaps-FOIL",
-    "hat": "HAT",
-    "seetrue": "SeeTRUE-Feedback",
-    "rich-hf": "Rich-HF-18K test",
-}
-CAE = {
-    "aro-relation": ("ARO", "relation accuracy"),
-    "aro-attribute": ("ARO", "attribute accuracy"),
-    "sugarcrepe": ("SugarCrepe", None),
-    "vl-checklist": ("VL-CheckList", None),
-    "valse": ("VALSE", None),
-    "svo-probes": ("SVO-Probes", None),
-    "comvg": ("ComVG", None),
-    "winoground": ("Winoground clean", None),
-    "coco-retrieval": ("MSCOCO", None),
-    "flickr30k-retrieval": ("Flickr30K", None),
-    "sts-b": ("STS-B", None),
-    "sick-r": ("SICK-R", None),
-}
-GROUNDING = {
-    "flickr30k-entities": "Flickr30K Entities test",
-    "refcoco+": "RefCOCO+ testA",
-    "spatialsense": "SpatialSense triplet",
-}
 MEASURES = {
     "IoU soft": "iou_soft",
     "IoU binary": "iou_binary",
@@ -69,25 +45,25 @@ def beside(results: pd.DataFrame, benchmark: str) -> pd.DataFrame:
     results: measure, scorer, group, value, ... A published row has `published` True, no interval
     and no n, names its model in `scorer`, and stands in the unit of the measured rows.
     """
-    rows = main_table(benchmark)
+    rows = main_table(*get_benchmark(benchmark).published)
     rows = rows.assign(scorer=rows["model"], group="all", published=True)
     shown = rows[["measure", "scorer", "group", "value", "note", "published"]]
     return pd.concat([results.assign(published=False), shown], ignore_index=True)
 
 
-def main_table(benchmark: str) -> pd.DataFrame:
-    """The rows that a paper printed for a benchmark, with the column `measure`; none where none."""
-    if benchmark in CLIP4DM:
-        rows = published(system="clip4dm", dataset=CLIP4DM[benchmark])
+def main_table(system: str = "", dataset: str = "", metric: str | None = None) -> pd.DataFrame:
+    """The rows that a paper printed for a benchmark, with the column `measure`; none where none.
+
+    system, dataset, metric: as in data/published.csv; the same triple is `Benchmark.published`.
+    """
+    rows = published(system=system, dataset=dataset)
+    if system == "clip4dm":
         rows = rows[rows["table"].str.startswith("main") & (rows["metric"] != "FPS")]
-    elif benchmark in CAE:
-        dataset, metric = CAE[benchmark]
-        rows = published(system="cae", dataset=dataset)
+    elif system == "cae":
         rows = rows[rows["table"].isin(["Table 1", "Table 3", "Table 4"])]
-        rows = rows[rows["metric"].eq(metric)] if metric else rows
     else:
-        rows = published(system="qgroundcam", table="Table 1", dataset=GROUNDING.get(benchmark))
-        rows = as_shares(rows)
+        rows = as_shares(rows[rows["table"] == "Table 1"])
+    rows = rows[rows["metric"] == metric] if metric else rows
     return rows.assign(measure=rows["metric"].replace(MEASURES))
 
 

@@ -4,18 +4,28 @@ Kazemzadeh et al. 2014 and Yu et al. 2016 (RefCOCO, RefCOCO+), Mao et al. 2016 (
 `<dataset>/refs(<by>).p` and `<dataset>/instances.json` of github lichengunc/refer.
 """
 
-from functools import lru_cache
+import pickle
+from functools import lru_cache, partial
+from pathlib import Path
 
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..scenes.clauses import scenes
+from ..scenes.grammar import describe_entity
+from ..scenes.vocabulary import OPPOSITE, plural
+from ..scenes.world import Scene, generator
 from .boxes import grounding_frame, sized_box
-from .coco_instances import read_instances
+from .coco_instances import CATEGORY_IDS, instances_of, read_instances
 from .files import coco_names, find_file, find_image, require_fields
+from .registry import GROUNDING, Benchmark
 from .restricted_pickle import load as load_pickle
+from .scene_cases import write_json
+from .scene_images import save_picture
 
 # RefCOCOg: only the UMD division has a test split, and no photo on both sides.
 DIVISIONS = {"refcoco": ("unc",), "refcoco+": ("unc",), "refcocog": ("umd", "google")}
+SENTENCE, EXPRESSION = 6, 7  # third key of the random streams, after those of `samples`
 
 
 def load(path, images=None, dataset: str = "refcoco", split: str | None = "testA") -> pd.DataFrame:
@@ -87,3 +97,88 @@ def _row(ref: dict, place: int, sentence, facts: dict) -> dict:
     if not isinstance(text, str) or not text.strip():
         return row | {"error": f"ref {ref.get('ref_id')}: sentence {place} has no text"}
     return row | {"caption": text, "phrase": text, "start": 0, "end": len(text)}
+
+
+def write(folder: Path, n: int, seed: int, size: int, dataset: str) -> None:
+    """<dataset>/refs(unc).p, <dataset>/instances.json and train2014/.
+
+    Every single thing is a ref with three expressions; RefCOCO's third one tells where it is,
+    which RefCOCO+ forbids. Scenes without a single thing are passed over. Pictures are testA and
+    testB in turn.
+    """
+    drawn = list(scenes(n, seed, lambda s: any(e.count == 1 for e in s.entities)))
+    content = instances_of(drawn, "COCO_train2014_{:012d}.jpg", seed, size)
+    write_json(content, folder / dataset / "instances.json")
+    refs: list[dict] = []
+    ann_id = 1
+    for number, (index, scene) in enumerate(drawn):
+        image = content["images"][number]
+        save_picture(scene, folder / "train2014" / image["file_name"], size)
+        for which, entity in enumerate(scene.entities):
+            if entity.count == 1:
+                texts = _expressions(scene, which, seed, index, dataset == "refcoco")
+                split = ("testA", "testB")[number % 2]
+                refs.append(_ref(len(refs), ann_id, image, entity.noun, split, texts))
+            ann_id += entity.count
+    with open(folder / dataset / "refs(unc).p", "wb") as file:
+        pickle.dump(refs, file, protocol=0)  # what Python 2 writes when nothing is asked for
+
+
+def _expressions(scene: Scene, which: int, seed: int, index: int, places: bool) -> list[str]:
+    rng = generator(seed, index, EXPRESSION, which)
+    texts = [
+        describe_entity(scene, which, rng, facts).text
+        for facts in (("size", "colour"), ("colour",), ())
+    ]
+    if places and len(scene.entities) == 2:
+        other = scene.entities[1 - which]
+        name = other.noun if other.count == 1 else plural(other.noun)
+        where = scene.position if which == 0 else OPPOSITE[scene.position]
+        side = where if where in ("above", "below") else f"{where} of"
+        texts[2] = f"the {scene.entities[which].noun} {side} the {name}"
+    return texts
+
+
+def _ref(ref_id: int, ann_id: int, image: dict, noun: str, split: str, texts: list) -> dict:
+    sentences = [
+        {
+            "tokens": text.lower().rstrip(".").split(),
+            "raw": text,
+            "sent_id": 3 * ref_id + k,
+            "sent": text.lower().rstrip("."),
+        }
+        for k, text in enumerate(texts)
+    ]
+    return {
+        "sent_ids": [one["sent_id"] for one in sentences],
+        "ann_id": ann_id,
+        "ref_id": ref_id,
+        "file_name": image["file_name"].replace(".jpg", f"_{ann_id}.jpg"),
+        "image_id": image["id"],
+        "split": split,
+        "sentences": sentences,
+        "category_id": CATEGORY_IDS[noun],
+    }
+
+
+BENCHMARKS = [
+    Benchmark(
+        "refcoco",
+        GROUNDING,
+        "RefCOCO",
+        "which object does an expression mean?",
+        load,
+        partial(write, dataset="refcoco"),
+        place=2,
+    ),
+    Benchmark(
+        "refcoco+",
+        GROUNDING,
+        "RefCOCO+",
+        "which object does an expression mean, without places?",
+        partial(load, dataset="refcoco+"),
+        partial(write, dataset="refcoco+"),
+        published=("qgroundcam", "RefCOCO+ testA"),
+        place=3,
+    ),
+]

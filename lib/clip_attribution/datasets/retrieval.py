@@ -5,7 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..scenes.clauses import descriptions, scenes
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
+from .registry import COMPOSITION, Benchmark
+from .scene_cases import write_json
+from .scene_images import save_picture
+from .scene_samples import coco_name
 
 KARPATHY = (
     "coco_karpathy_{split}.json",
@@ -116,3 +121,53 @@ def _tokens(file: Path, ids) -> list[tuple]:
     if not found:
         raise UserError(f"{file} has no caption" + (" of the images in ids" if ids else ""))
     return list(found.items())
+
+
+def write_coco(folder: Path, n: int, seed: int, size: int) -> None:
+    """Karpathy's test split of COCO: coco_karpathy_test.json, val2014/; five captions each."""
+    records = []
+    for index, scene in scenes(n, seed):
+        name = f"val2014/{coco_name(index)}"
+        save_picture(scene, folder / name, size)
+        records.append({"image": name, "caption": descriptions(scene, seed, index, 5)})
+    write_json(records, folder / "coco_karpathy_test.json")
+
+
+def write_flickr30k(folder: Path, n: int, seed: int, size: int) -> None:
+    """The test split of Flickr30k: flickr30k_test.json, the same captions in
+    results_20130124.token, the ids in test.txt, flickr30k-images/."""
+    records, lines, numbers = [], [], []
+    for index, scene in scenes(n, seed):
+        number = (seed + 1) * 1_000_000 + index
+        save_picture(scene, folder / "flickr30k-images" / f"{number}.jpg", size)
+        texts = descriptions(scene, seed, index, 5)
+        records.append({"image": f"flickr30k-images/{number}.jpg", "caption": texts})
+        lines += [f"{number}.jpg#{k}\t{text}\n" for k, text in enumerate(texts)]
+        numbers.append(f"{number}\n")
+    write_json(records, folder / "flickr30k_test.json")
+    (folder / "results_20130124.token").write_text("".join(lines), "utf-8")
+    (folder / "test.txt").write_text("".join(numbers), "utf-8")
+
+
+BENCHMARKS = [
+    Benchmark(
+        "coco-retrieval",
+        COMPOSITION,
+        "COCO",
+        "which of all pictures, which of all captions",
+        load,
+        write_coco,
+        published=("cae", "MSCOCO"),
+        place=11,
+    ),
+    Benchmark(
+        "flickr30k-retrieval",
+        COMPOSITION,
+        "Flickr30k",
+        "which of all pictures, which of all captions",
+        load,
+        write_flickr30k,
+        published=("cae", "Flickr30K"),
+        place=12,
+    ),
+]

@@ -6,10 +6,11 @@ neither prompts nor pictures: both come from Pick-a-Pic (Hugging Face yuvalkirst
 
 import io
 import re
-from collections.abc import Iterable
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ..errors import ImageError, UserError, one_line
-from ..io.tables import atomic_path, read_table
+from ..errors import ImageError, one_line
+from ..metrics import protocols
+from ..scenes.foils import TYPES, alternatives
+from ..scenes.grammar import VOWELS
+from ..scenes.world import SIDE, Box, generator, pick, sample_scene
 from .files import find_file, find_image, frame_of
-from .tfrecord import parse_example, read_records
+from .pickapic import PICK_A_PIC, ROWS_AT_ONCE, prompt_files, read_prompts
+from .registry import MISALIGNMENT, Benchmark
+from .scene_images import count_picture, encode_picture, expect_pictures
+from .scene_samples import (
+    Sample,
+    check_foils,
+    false_places,
+    foil_samples,
+    in_shares,
+    misaligned_boxes,
+    unique_id,
+)
+from .tfrecord import encode_example, parse_example, read_records, write_records
 
 TOKEN = re.compile(r'[^,.?!":; ]+')
-TABLES = ["**/*.parquet", "**/*.jsonl", "**/*.csv"]
-PROMPTS = ["*.parquet", "pickapic*/**/*.parquet", "pickapic*/**/*.jsonl", "pickapic*/**/*.csv"]
-PROMPT_COLUMNS = ["image_0_uid", "image_1_uid", "caption"]
 SCORES = ("aesthetics_score", "artifact_score", "overall_score")
+MAP_SIDE = 512
+SECOND, RATING, OTHER = 5, 6, 7  # third keys of a scene's random streams, as in `samples`
+FALSE_WORDS = {0: 2, 1: 2, 2: 1}  # how often a prompt has so many false words
+WEIGHTS = {
+    "noun": 0.4,
+    "colour": 0.3,
+    "ground": 0.3,
+    "count": 0.25,
+    "position": 0.25,
+    "state": 0.2,
+    "size": 0.15,
+    "name": 0.15,
+}
 
 
 def load(path, images=None, prompts=None, split="test") -> pd.DataFrame:
@@ -34,7 +60,7 @@ def load(path, images=None, prompts=None, split="test") -> pd.DataFrame:
 
     prompts: Pick-a-Pic's table (.parquet, .jsonl or .csv) or a folder of them; else looked for
     beside the TFRecord file, also in `pickapic*`. images: where `<split>/<uid>.png`, `<uid>.png`
-    or `<uid>.jpg` lie (`extract_pictures` writes them).
+    or `<uid>.jpg` lie (`pickapic.extract_pictures` writes them).
 
     uid; score: the misalignment score (higher = better aligned), and aesthetics_score,
     artifact_score, overall_score; tokens and labels (True = aligned), of one length, and
@@ -116,103 +142,6 @@ def picture_names(filename: str) -> list[str]:
     ]
 
 
-def prompt_files(file: Path, prompts=None) -> list[Path]:
-    """The tables of prompts that were named, or that lie beside `file`. Raises UserError."""
-    if prompts is not None and not Path(prompts).is_dir():
-        return [find_file(prompts)]
-    folder, names = (file.parent, PROMPTS) if prompts is None else (Path(prompts), TABLES)
-    found = sorted({found for name in names for found in folder.glob(name)})
-    if not found:
-        raise UserError(
-            f"no table of prompts in {folder}: data/README.md says where to get Pick-a-Pic"
-        )
-    return [find_file(one) for one in found]
-
-
-def read_prompts(files: Iterable[Path]) -> dict[str, str]:
-    """The prompt of every uid in tables of Pick-a-Pic, the first where it has several.
-
-    Of a parquet file only the three columns are read. Raises UserError.
-    """
-    prompts = {}
-    for file in files:
-        table = read_columns(file, PROMPT_COLUMNS)
-        for side in PROMPT_COLUMNS[:2]:
-            pairs = zip(table[side].to_pylist(), table["caption"].to_pylist(), strict=True)
-            for uid, caption in pairs:
-                prompts.setdefault(str(uid), caption)
-    return prompts
-
-
-def read_columns(file: Path, names: list[str]) -> pa.Table:
-    """These columns of a .parquet, .jsonl or .csv file. Raises UserError."""
-    if file.suffix == ".parquet":
-        with open_parquet(file, names) as parquet:
-            return parquet.read(names)
-    table = read_table(file)
-    require_columns(file, table.column_names, names)
-    return table.select(names)
-
-
-def require_columns(file, found: list[str], names: list[str]) -> None:
-    """Raise UserError when one of `names` is not among the columns found."""
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise UserError(f"{file} has no column {missing[0]!r}: not a table of Pick-a-Pic")
-
-
-@contextmanager
-def open_parquet(file, names: list[str]):
-    """The opened file, which has the columns `names`. Raises UserError, also while it is read."""
-    try:
-        with pq.ParquetFile(file) as parquet:
-            require_columns(file, parquet.schema_arrow.names, names)
-            yield parquet
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {file}: {one_line(error)}") from None
-
-
-def extract_pictures(parquet, folder, uids: Iterable[str]) -> list[str]:
-    """Write the pictures of `uids` from Pick-a-Pic's parquet file to `<folder>/<uid>.jpg` (.png).
-
-    A picture that is there already is kept. Returns the uids whose picture is not in the file.
-    Raises UserError, also for a uid that is no plain file name.
-    """
-    folder, wanted = Path(folder), set(uids)
-    wrong = [uid for uid in wanted if not uid or uid != Path(uid).name or uid[0] == "."]
-    if wrong:
-        raise UserError(f"{wrong[0]!r} is not a picture's uid")
-    folder.mkdir(parents=True, exist_ok=True)
-    for uid, content in pictures(parquet):
-        if uid in wanted:
-            wanted.remove(uid)
-            ending = "png" if content.startswith(b"\x89PNG") else "jpg"
-            write_once(folder / f"{uid}.{ending}", content)
-        if not wanted:
-            break
-    return sorted(wanted)
-
-
-def pictures(file):
-    """Yield (uid, encoded picture) for both pictures of each row, a few rows in memory at once."""
-    names = ["image_0_uid", "jpg_0", "image_1_uid", "jpg_1"]
-    with open_parquet(find_file(file), names) as parquet:
-        for batch in parquet.iter_batches(64, columns=names):
-            for row in batch.to_pylist():
-                for side in "01":
-                    content = row[f"jpg_{side}"]
-                    content = content.get("bytes") if isinstance(content, dict) else content
-                    if content:
-                        yield row[f"image_{side}_uid"], content
-
-
-def write_once(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, atomically."""
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-
-
 def decode_map(encoded: bytes) -> np.ndarray:
     """An artifact or misalignment map as uint8 [H, W], 0..255. Raises ImageError."""
     try:
@@ -220,3 +149,137 @@ def decode_map(encoded: bytes) -> np.ndarray:
             return np.array(image.convert("L"))
     except Exception as error:  # Pillow's readers raise anything on hostile bytes
         raise ImageError(f"cannot read a map: {one_line(error)}") from error
+
+
+class Rated(NamedTuple):
+    """A prompt and the picture it was given for; `places`: which of its words are false."""
+
+    sample: Sample
+    uid: str
+    prompt: str
+    places: list[int]
+
+
+def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
+    """Rich-HF-18K: n rated pictures in test.tfrecord, a tenth of it in train and dev each.
+
+    Prompts and pictures lie in Pick-a-Pic's form, pickapic_v1/data/SPLIT-*.parquet, joined by uid;
+    the rated pictures also extracted, {test,train,dev}/UID.jpg. Two in five prompts are true, two
+    have one false word, one has two (a swap has two anyway). Raises UserError on unknown foil
+    types.
+    """
+    kinds, few = check_foils(foils, TYPES), max(n // 10, 1)
+    total = n + 2 * few
+    expect_pictures(total)
+    rated = _rate(foil_samples(total, seed, kinds), total, seed, kinds)
+    for name, count in (("test", n), ("train", few), ("dev", few)):
+        own = list(islice(rated, count))
+        examples = (encode_example(_features(one, name, seed)) for one in own)
+        write_records(folder / f"{name}.tfrecord", examples)
+        _write_pictures(folder, name, own, seed, size)
+
+
+def _write_pictures(folder: Path, name: str, rated: list, seed: int, size: int) -> None:
+    """The Pick-a-Pic table of a split, and its rated pictures."""
+    tables = folder / "pickapic_v1" / "data"
+    tables.mkdir(parents=True, exist_ok=True)
+    (folder / name).mkdir()
+    split = {"dev": "validation"}.get(name, name)
+    with pq.ParquetWriter(tables / f"{split}-00000-of-00001.parquet", PICK_A_PIC) as writer:
+        for start in range(0, len(rated), ROWS_AT_ONCE):
+            chunk, rows = rated[start : start + ROWS_AT_ONCE], []
+            for number, one in enumerate(chunk):
+                jpg = encode_picture(one.sample.scene, size)
+                (folder / name / f"{one.uid}.jpg").write_bytes(jpg)
+                count_picture()
+                rows.append(_pick_a_pic(one, jpg, number % 2, seed, size))
+            writer.write_table(pa.Table.from_pylist(rows, PICK_A_PIC))
+
+
+def _rate(samples, n: int, seed: int, kinds) -> Iterator[Rated]:
+    for sample, wanted in zip(samples, in_shares(FALSE_WORDS, n), strict=True):
+        uid = unique_id("rich-hf", seed, sample.index)
+        if wanted == 0:
+            yield Rated(sample, uid, sample.foil.caption.text, [])
+            continue
+        prompt, places = sample.foil.foil.text, false_places(sample.foil)
+        if wanted == 2 and len(places) == 1:
+            prompt, places = _second_false_word(sample, places, seed, kinds)
+        yield Rated(sample, uid, prompt, sorted(places))
+
+
+def _second_false_word(sample: Sample, places, seed: int, kinds) -> tuple[str, list[int]]:
+    """The foil with one more word of these kinds replaced, where it has one; and the places."""
+    rng, words = generator(seed, sample.index, SECOND), sample.foil.foil.words
+    free = [i for i, word in enumerate(words) if word.kind in kinds and i not in places]
+    if not free:
+        return sample.foil.foil.text, places
+    place = pick(rng, free)
+    word = sample.foil.caption.words[place]
+    options = alternatives(sample.scene, word)
+    if place and words[place - 1].text.lower() in ("a", "an"):  # the article must agree
+        options = [o for o in options if o.startswith(VOWELS) == word.text.startswith(VOWELS)]
+    new = pick(rng, options)
+    new = new[0].upper() + new[1:] if word.text[0].isupper() else new
+    text, word = sample.foil.foil.text, words[place]
+    return text[: word.start] + new + text[word.end :], [*places, place]
+
+
+def _features(one: Rated, name: str, seed: int) -> dict:
+    """The eight features of a record; scores in [0, 1], higher is better."""
+    dice = generator(seed, one.sample.index, RATING).random(3).tolist()
+    words = one.sample.foil.caption.words
+    false = sum(WEIGHTS[words[place].kind] for place in one.places)
+    alignment = min(max(1 - false + 0.1 * (dice[0] - 0.5), 0.0), 1.0)
+    artifact, aesthetics = 0.5 + dice[1] / 2, 0.5 + dice[2] / 2
+    labels = ["0" if i in one.places else "1" for i, w in enumerate(words) if w.pos != "PUNCT"]
+    boxes = misaligned_boxes(one.sample.foil.caption, one.places)
+    return {
+        "filename": f"{name}/{one.uid}.png".encode(),
+        "aesthetics_score": aesthetics,
+        "artifact_score": artifact,
+        "misalignment_score": alignment,
+        "overall_score": (alignment + artifact + aesthetics) / 3,
+        "artifact_map": _heat_map([]),
+        "misalignment_map": _heat_map(boxes),
+        "prompt_misalignment_label": " ".join(labels).encode(),
+    }
+
+
+def _heat_map(boxes: list[Box]) -> bytes:
+    """A PNG of 512 x 512 pixels of 8 bits, 255 inside the boxes."""
+    heat, unit = np.zeros((MAP_SIDE, MAP_SIDE), np.uint8), MAP_SIDE // SIDE
+    for x0, y0, x1, y1 in boxes:
+        heat[y0 * unit : y1 * unit, x0 * unit : x1 * unit] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(heat).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _pick_a_pic(one: Rated, jpg: bytes, place: int, seed: int, size: int) -> dict:
+    """A row of Pick-a-Pic with the rated picture in this place and an unrated one in the other."""
+    other = sample_scene(generator(seed, one.sample.index, OTHER))
+    return {
+        f"jpg_{place}": jpg,
+        f"image_{place}_uid": one.uid,
+        f"jpg_{1 - place}": encode_picture(other, size),
+        f"image_{1 - place}_uid": unique_id("other", seed, one.sample.index),
+        "caption": one.prompt,
+    }
+
+
+BENCHMARKS = [
+    Benchmark(
+        "rich-hf",
+        MISALIGNMENT,
+        "Rich-HF-18K",
+        "which tokens are wrong; how well does it fit?",
+        load,
+        write,
+        summarise=protocols.rich_hf,
+        published=("clip4dm", "Rich-HF-18K test"),
+        defaults={"epsilon": protocols.RICH_HF_EPSILON, "alignment": "rich_hf_tokens"},
+        measures="token F1, correlation",
+        place=5,
+    ),
+]

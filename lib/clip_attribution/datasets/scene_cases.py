@@ -1,16 +1,32 @@
 """Benchmarks of many subsets: which scene each record is about, and what is made of it."""
 
+import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..scenes.clauses import CHANGE
+from ..scenes.clauses import (
+    CHANGE,
+    RELATIONS,
+    be,
+    clause,
+    is_pair,
+    noun,
+    other_noun,
+    placed,
+    scenes,
+    thing,
+    turned,
+    with_entity,
+)
 from ..scenes.foils import make_foil, possible
 from ..scenes.world import Scene, generator, pick, sample_scene
+from .scene_images import expect_pictures, save_picture
 
 Maker = tuple[Callable, Callable]  # can it be made of this scene?; make it of (scene, rng)
+PARTS = ("subject", "verb", "object")
 
 
 def cases(n: int, seed: int, makers: dict[str, Maker]) -> Iterator:
@@ -55,3 +71,43 @@ def other_of(options: Sequence, current, rng: np.random.Generator):
 def write_json(value, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), "utf-8")
+
+
+def triplets(images: Path, n: int, seed: int, size: int):
+    """n cases of a sentence, its picture, and that of a scene in which one part is another."""
+    expect_pictures(2 * n)
+    for number, (index, scene) in enumerate(scenes(n, seed, is_pair)):
+        part = PARTS[number % 3]
+        other = placed(_with_other(scene, part, generator(seed, index, CHANGE)), seed, index)
+        first, second = scene.entities
+        relation = RELATIONS[scene.position]
+        sentence = clause(thing(first, False), be(first), relation, thing(second, False))
+        numbers = [2 * index + 1, 2 * index + 2]
+        for picture, name in zip((scene, other), numbers, strict=True):
+            save_picture(picture, images / f"{name}.jpg", size)
+        yield {
+            "sentence": sentence[0].upper() + sentence[1:] + ".",
+            "neg_value": part,
+            "pos_triplet": _triplet(scene),
+            "neg_triplet": _triplet(other),
+            "pos_image_id": numbers[0],
+            "neg_image_id": numbers[1],
+        }
+
+
+def _with_other(scene: Scene, part: str, rng) -> Scene:
+    if part == "verb":
+        return turned(scene)
+    place = 0 if part == "subject" else 1
+    return with_entity(scene, place, noun=other_noun(scene, scene.entities[place], rng))
+
+
+def _triplet(scene: Scene) -> tuple[str, str, str]:
+    return noun(scene.entities[0]), scene.position, noun(scene.entities[1])
+
+
+def write_csv(rows: list[dict], names, path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from ..scenes import FOIL
-from ..scenes.foils import TYPES, Foil, make_foil, possible
+from ..scenes.foils import SWAPS, TYPES, Foil, make_foil, possible
 from ..scenes.grammar import Caption, Phrase, describe
-from ..scenes.vocabulary import is_held_out
-from ..scenes.world import Scene, generator, sample_scene
+from ..scenes.vocabulary import KINDS, is_held_out
+from ..scenes.world import SIDE, Box, Scene, generator, sample_scene
 
 REFERENCE = 4  # third key of the random streams of references (1 to 3: see the package)
 TRIES = 40  # a scene of few facts cannot be described in many different ways
+ONE_WORD = KINDS + SWAPS[2:]  # a turned relation changes one word, the other swaps change two
 
 
 class Sample(NamedTuple):
@@ -132,3 +133,25 @@ def unique_id(*keys) -> str:
 def coco_name(index: int) -> str:
     """The name of a COCO photo of 2014 for scene `index`; COCO counts from 1."""
     return f"COCO_val2014_{index + 1:012d}.jpg"
+
+
+def replaced_words(foil: Foil) -> tuple[str, str]:
+    """(true word, false word) as written in the captions."""
+    (place,) = false_places(foil)
+    return foil.caption.words[place].text, foil.foil.words[place].text
+
+
+def misaligned_boxes(caption: Caption, places: list[int]) -> list[Box]:
+    """Where the picture differs from what the words `places` say, in sixty-fourths of its side."""
+    phrases = false_phrases(caption, places)
+    return list(dict.fromkeys(box for phrase in phrases for box in phrase.boxes))
+
+
+def pixel_boxes(scene: Scene, size: int) -> list[list[list[int]]]:
+    """For every entity its boxes in pixels."""
+    unit = size // SIDE
+    return [[[unit * c for c in box] for box in entity.boxes] for entity in scene.entities]
+
+
+def picture_id(seed: int, index: int) -> int:
+    return (seed + 1) * 1_000_000 + index

@@ -4,7 +4,6 @@ Official files: `SeeTRUE_Feedback.csv` (github MismatchQuest/MismatchQuest), or 
 mismatch-quest/SeeTRUE-Feedback, test split: parquet, or a picture folder with `metadata.csv`.
 """
 
-import ast
 import csv
 import json
 import re
@@ -15,8 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
-from .boxes import corner_box
+from ..metrics import protocols
+from ..scenes.foils import TYPES
+from ..scenes.grammar import Caption
+from ..scenes.world import SIDE
+from .boxes import dino_boxes, pali_boxes
 from .files import coco_names, find_file, find_image, frame_of, require_fields
+from .registry import MISALIGNMENT, Benchmark
+from .scene_images import save_picture
+from .scene_samples import (
+    Sample,
+    check_foils,
+    coco_name,
+    false_phrases,
+    false_places,
+    foil_samples,
+    in_shares,
+    misaligned_boxes,
+    unique_id,
+)
 
 FILES = (
     "SeeTRUE_Feedback.csv",
@@ -36,9 +52,8 @@ TEXTS = (
     "bbox_PaLI",
 )
 PIECE = re.compile(r"-\d+-of-")
-NUMBERS = r"(\d+) (\d+) (\d+) (\d+) "
-PALI_BOX = re.compile(NUMBERS + r"(.+)", re.DOTALL)
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
+SOURCES = {"cococon": 713, "pickapicon": 635, "drawbench": 404, "coco_t2i": 256}
 
 
 def load(path, images=None) -> pd.DataFrame:
@@ -126,39 +141,6 @@ def seetrue_row(number: int, record: dict) -> dict:
     }
 
 
-def dino_boxes(cell: str) -> tuple[list[list[float]], list[str]]:
-    """Boxes in pixels and their labels, from a Python dict of boxes by centre, width and height."""
-    if not cell.strip():
-        return [], []
-    try:
-        found = ast.literal_eval(cell)
-    except (SyntaxError, MemoryError, RecursionError):
-        raise ValueError("'bbox_GroundingDino' is not a Python dict") from None
-    require_fields(found, "boxes_in_pixels", "labels")
-    boxes = [
-        corner_box([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-        for x, y, width, height in found["boxes_in_pixels"]
-    ]
-    return boxes, [str(label) for label in found["labels"]]
-
-
-def pali_boxes(cell: str) -> tuple[list[list[float]], list[str]]:
-    """Boxes on PaLI's grid of 0..1000, and their labels.
-
-    The cell says `ymin xmin ymax xmax label`, more of them after " and "; since a label may hold
-    " and " itself, another box begins only where four numbers follow.
-    """
-    boxes, labels = [], []
-    for part in re.split(f" and (?={NUMBERS.replace('(', '(?:')})", cell) if cell.strip() else []:
-        found = PALI_BOX.fullmatch(part.strip())
-        if not found:
-            raise ValueError(f"'bbox_PaLI' is not four numbers and a label: {part[:60]!r}")
-        y0, x0, y1, x1 = (float(value) for value in found.groups()[:4])
-        boxes.append(corner_box([x0, y0, x1, y1]))
-        labels.append(found[5])
-    return boxes, labels
-
-
 def find_span(caption: str, part: str) -> tuple[int, int] | None:
     """Where `part` stands in the caption, as (start, end): `caption[start:end]`.
 
@@ -189,3 +171,106 @@ def shortest_stretch(caption: str, wanted: set[str]) -> tuple[int, int] | None:
             if len(last) == len(there):
                 spans.append((end - min(last.values()), min(last.values()), end))
     return min(spans)[1:]
+
+
+def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
+    """SeeTRUE-Feedback: n false captions with what people say, the wrong phrase and its boxes.
+
+    Files: SeeTRUE_Feedback.csv, images/. Raises UserError on unknown foil types.
+    """
+    sources, rows = in_shares(SOURCES, n), []
+    for number, sample in enumerate(foil_samples(n, seed, check_foils(foils, TYPES))):
+        row = _name_columns(sources[number], sample.index, number, seed)
+        row["image_url"] = f"scene:{seed}:{sample.index}:{size}"
+        row |= {"": number, "image_caption": sample.foil.foil.text} | _feedback(sample, size)
+        save_picture(sample.scene, folder / "images" / row["image_name"], size)
+        rows.append(row)
+    with open(folder / "SeeTRUE_Feedback.csv", "w", encoding="utf-8", newline="") as file:
+        names = [
+            "",
+            "image_caption",
+            "image_name",
+            "dataset_source",
+            "id_in_source_dataset",
+            "image_url",
+            "human_feedback",
+            "feedback",
+            "feedback_clean",
+            "caption_misalignment",
+            "visual_misalignment",
+            "bbox_GroundingDino",
+            "bbox_PaLI",
+        ]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _name_columns(source: str, index: int, number: int, seed: int) -> dict:
+    """The columns that say where a row came from, in the style of each source."""
+    name, key = {
+        "cococon": (coco_name(index), f"{index + 1}.0"),
+        "pickapicon": (f"{unique_id('seetrue', seed, index)}.png", f"{number}"),
+        "drawbench": (f"id_{index}_Reddit_sd_1_4_1.png", f"text_{index}_image_{number}"),
+        "coco_t2i": (f"id_{index}_sd_2_1_3.png", f"text_{index}_image_{number}"),
+    }[source]
+    return {"image_name": name, "dataset_source": source, "id_in_source_dataset": key}
+
+
+def _feedback(sample: Sample, size: int) -> dict:
+    """The columns that say what is wrong in the caption, and where the picture differs."""
+    places = false_places(sample.foil)
+    said, seen = _clause(sample.foil.foil, places), _clause(sample.foil.caption, places)
+    bare_said, bare_seen = (re.sub("^(a|an|the) ", "", text) for text in (said, seen))
+    said, seen = (re.sub(" (is|are) ", " ", text) for text in (said, seen))
+    people = [
+        f"This is {seen}, not {said}.",
+        f"One sees {seen} instead of {said}.",
+        f"The caption says {said} where it should say {seen}.",
+    ]
+    return {
+        "human_feedback": json.dumps(people),
+        "feedback": f"This is {seen} (CONTRADICTION: {bare_seen}), not {said} "
+        f"(CAPTION: {bare_said})",
+        "feedback_clean": f"This is {seen}, not {said}",
+        "caption_misalignment": bare_said,
+        "visual_misalignment": bare_seen,
+    } | _boxes(sample, places, bare_seen, size)
+
+
+def _clause(caption: Caption, places: list[int]) -> str:
+    """The stretch from the first to the last phrase with a false word, as inside a sentence."""
+    phrases = false_phrases(caption, places)
+    text = caption.text[min(p.start for p in phrases) : max(p.end for p in phrases)]
+    return text[0].lower() + text[1:]
+
+
+def _boxes(sample: Sample, places: list[int], label: str, size: int) -> dict:
+    """Both box columns: centre, width and height of shares and pixels; and a grid of 1000."""
+    boxes = [[c / SIDE for c in box] for box in misaligned_boxes(sample.foil.caption, places)]
+    centred = [[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0] for x0, y0, x1, y1 in boxes]
+    dino = {
+        "boxes": centred,
+        "boxes_in_pixels": [[c * size for c in box] for box in centred],
+        "size": [size, size],
+        "labels": [f"{label}(1.00)"] * len(boxes),
+    }
+    grid = [[round(1000 * c) for c in (y0, x0, y1, x1)] for x0, y0, x1, y1 in boxes]
+    pali = " and ".join(f"{' '.join(map(str, box))} {label}" for box in grid)
+    return {"bbox_GroundingDino": repr(dino), "bbox_PaLI": pali}
+
+
+BENCHMARKS = [
+    Benchmark(
+        "seetrue",
+        MISALIGNMENT,
+        "SeeTRUE-Feedback",
+        "which part of the caption is wrong?",
+        load,
+        write,
+        summarise=protocols.seetrue,
+        published=("clip4dm", "SeeTRUE-Feedback"),
+        measures="NLI (ours: F1)",
+        place=4,
+    ),
+]

@@ -5,16 +5,23 @@ The three settings are those of Q-GroundCAM (methods sheet 6.4).
 """
 
 from collections import Counter
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..scenes.clauses import scenes
+from ..scenes.vocabulary import OPPOSITE, plural
 from .boxes import corner_box, four_numbers, grounding_frame
 from .files import find_file, find_image, load_json, require_fields
+from .registry import GROUNDING, Benchmark
+from .scene_cases import write_json
+from .scene_images import save_picture
+from .scene_samples import picture_id, pixel_boxes
 
 SETTINGS = {"triplet": "subject", "subject": "subject", "object": "object"}  # whose box
+RELATIONS = dict(left="to the left of", right="to the right of", above="above", below="under")
 
 
 def load(
@@ -103,3 +110,61 @@ def _row(relation, place: str, setting: str, facts: dict) -> dict:
         "type": relation["predicate"],
         "label": relation["label"],
     }
+
+
+def write(folder: Path, n: int, seed: int, size: int) -> None:
+    """annotations.json and images/flickr/, every fourth picture in images/nyu/; all in "test".
+
+    A picture has one relation that holds and its opposite, labelled false.
+    """
+    records = []
+    for number, (index, scene) in enumerate(scenes(n, seed, lambda s: len(s.entities) == 2)):
+        place, name = ("nyu", "flickr")[number % 4 > 0], f"{picture_id(seed, index)}.jpg"
+        url = f"nyu/{name}" if place == "nyu" else f"https://example.org/{seed}/{name}"
+        save_picture(scene, folder / "images" / place / name, size)
+        sides = [_side(*one) for one in zip(scene.entities, pixel_boxes(scene, size), strict=True)]
+        facts = [(scene.position, True), (OPPOSITE[scene.position], False)]
+        record = {
+            "url": url,
+            "height": size,
+            "width": size,
+            "split": "test",
+            "annotations": [
+                {
+                    "_id": f"{picture_id(seed, index):023x}{int(label)}",
+                    "predicate": RELATIONS[where],
+                    "object": sides[1],
+                    "subject": sides[0],
+                    "label": label,
+                }
+                for where, label in facts
+            ],
+        }
+        records.append(record | ({"nsid": "0@N00"} if place == "flickr" else {}))
+    write_json(records, folder / "annotations.json")
+
+
+def _side(entity, boxes) -> dict:
+    """A thing by its name and box, a group by the box around it; x, y are a point on it."""
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    name = entity.noun if entity.count == 1 else plural(entity.noun)
+    return {
+        "y": (y0[0] + y1[0]) // 2,
+        "x": (x0[0] + x1[0]) // 2,
+        "name": name,
+        "bbox": [min(y0), max(y1), min(x0), max(x1)],
+    }
+
+
+BENCHMARKS = [
+    Benchmark(
+        "spatialsense",
+        GROUNDING,
+        "SpatialSense",
+        "where is the subject of a spatial relation?",
+        load,
+        write,
+        published=("qgroundcam", "SpatialSense triplet"),
+        place=4,
+    ),
+]

@@ -1,15 +1,30 @@
 """SVO-Probes: one sentence, a fitting and an unfitting image (Hendricks and Nematzadeh 2021)."""
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from ..metrics.composition import pooled_accuracy
 from .choices import choice, choice_frame
 from .files import find_file, find_image, require_fields
+from .registry import COMPOSITION, Benchmark
+from .scene_cases import triplets, write_csv
 from .tabular import read_records
 
 PARTS = {"subj_neg": "subject", "verb_neg": "verb", "obj_neg": "object"}
 FIELDS = ("sentence", "pos_triplet", "neg_triplet", "pos_image_id", "neg_image_id")
+SVO = (
+    "sentence",
+    "pos_triplet",
+    "neg_triplet",
+    "pos_url",
+    "neg_url",
+    "pos_image_id",
+    "neg_image_id",
+    "subj_neg",
+    "verb_neg",
+    "obj_neg",
+)
 
 
 def load(path, images=None) -> pd.DataFrame:
@@ -56,3 +71,35 @@ def _names(number: str, address) -> list[str]:
         raise ValueError(f"the image id {number!r} is no number")
     last = PurePosixPath((address or "").split("?")[0]).name
     return [f"{number}.jpg", f"images/{number}.jpg"] + ([last, f"images/{last}"] if last else [])
+
+
+def write(folder: Path, n: int, seed: int, size: int) -> None:
+    """SVO-Probes: svo_probes.csv, image_urls.txt, images/; subject, verb, object in turn."""
+    rows, addresses = [], []
+    for case in triplets(folder / "images", n, seed, size):
+        urls = [
+            f"https://example.org/scenes/{case[key]}.jpg"
+            for key in ("pos_image_id", "neg_image_id")
+        ]
+        case |= {"pos_url": urls[0], "neg_url": urls[1]}
+        case |= {column: part == case["neg_value"] for column, part in PARTS.items()}
+        case |= {key: ",".join(case[key]) for key in ("pos_triplet", "neg_triplet")}
+        rows.append(case)
+        addresses += [url + "\n" for url in urls]
+    write_csv(rows, SVO, folder / "svo_probes.csv")
+    (folder / "image_urls.txt").write_text("".join(addresses), "utf-8")
+
+
+BENCHMARKS = [
+    Benchmark(
+        "svo-probes",
+        COMPOSITION,
+        "SVO-Probes",
+        "which picture: subject, verb or object differs",
+        load,
+        write,
+        summarise=pooled_accuracy,
+        published=("cae", "SVO-Probes"),
+        place=8,
+    ),
+]

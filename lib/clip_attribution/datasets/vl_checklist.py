@@ -1,16 +1,34 @@
 """VL-CheckList: a phrase and its negative, by task, aspect and source (Zhao et al. 2022)."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import UserError
+from ..metrics.composition import accuracies
+from ..scenes.clauses import bare, be, other_colour, other_noun, thing
+from ..scenes.vocabulary import OPPOSITE, SIZES, STATES
+from ..scenes.world import Scene
 from .choices import choice, choice_frame, join
 from .files import find_file, find_image, load_json
+from .registry import COMPOSITION, Benchmark
+from .scene_cases import Maker, always, cases, other_of, single, write_json
+from .scene_images import save_picture
 
 SOURCES = {"vg": "vg", "vaw": "vg", "hake": "hake", "swig": "swig"}  # source -> image folder
 SETTING = re.compile(r"^\s*(\w+)\s*:\s*[\"']?(.*?)[\"']?\s*$")
+
+
+ATTRIBUTES = ("action", "color", "material", "size", "state")
+MEANS = {
+    "relation accuracy": [
+        [f"Relation/action/{s}" for s in ("hake", "swig", "vg")],
+        "Relation/spatial/vg",
+    ],
+    "attribute accuracy": [[f"Attribute/{a}/{s}" for s in ("vaw", "vg")] for a in ATTRIBUTES],
+}
 
 
 def load(path, images=None, every: bool = False) -> pd.DataFrame:
@@ -106,3 +124,110 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 def _image_folder(name: str) -> str:
     return SOURCES.get(_parts(name)[2], "")
+
+
+def _colour_phrases(scene: Scene, rng):
+    first = scene.entities[0]
+    wrong = replace(first, colour=other_colour(scene, first, rng))
+    return [bare(first)], [bare(wrong)]
+
+
+def _size_phrases(scene: Scene, rng):
+    first = scene.entities[0]
+    wrong = replace(first, size=other_of(SIZES, first.size, rng))
+    return [bare(first, False, True)], [bare(wrong, False, True)]
+
+
+def _spatial_phrases(scene: Scene, rng):
+    a, b = (bare(e, False) for e in scene.entities)
+    position = "{} of" if scene.position in ("left", "right") else "{}"
+    true, false = (position.format(p) for p in (scene.position, OPPOSITE[scene.position]))
+    return [f"{a} {true.upper()} {b}"], [f"{a} {false} {b}"]
+
+
+def _action_phrases(scene: Scene, rng):
+    a, b = (bare(e, False) for e in scene.entities)
+    return [f"{a} {scene.state} {b}"], [f"{a} {other_of(STATES, scene.state, rng)} {b}"]
+
+
+def _object_phrases(scene: Scene, rng):
+    first = scene.entities[0]
+    wrong = replace(first, noun=other_noun(scene, first, rng))
+    return tuple(
+        [
+            f"{thing(e, False)} {be(e)} on {scene.ground}",
+            f"{thing(e)} on {scene.ground}",
+            f"there {be(e)} {thing(e)}",
+        ]
+        for e in (first, wrong)
+    )
+
+
+def _of_size(size: str) -> Maker:
+    return lambda scene: scene.entities[0].size == size, _object_phrases
+
+
+# corpus name: (json file, image folder, maker)
+MAKERS = {
+    "Attribute/color/vg": ("Attribute/vg/color", "vg", (always, _colour_phrases)),
+    "Attribute/color/vaw": ("Attribute/vaw/color", "vg", (always, _colour_phrases)),
+    "Attribute/size/vg": ("Attribute/vg/size", "vg", (single, _size_phrases)),
+    "Attribute/size/vaw": ("Attribute/vaw/size", "vg", (single, _size_phrases)),
+    "Relation/action/vg": ("Relation/vg/action", "vg", (lambda s: s.state, _action_phrases)),
+    "Relation/spatial/vg": (
+        "Relation/vg/spatial",
+        "vg",
+        (lambda s: len(s.entities) == 2, _spatial_phrases),
+    ),
+    "Object/Size/large/swig_item": (
+        "Object/Size/swig_size/swig_item/swig_item_large",
+        "swig",
+        _of_size("large"),
+    ),
+    "Object/Size/small/swig_item": (
+        "Object/Size/swig_size/swig_item/swig_item_small",
+        "swig",
+        _of_size("small"),
+    ),
+}
+
+
+def write(folder: Path, n: int, seed: int, size: int) -> None:
+    """data/, corpus/v1/, and the pictures in vg/VG_100K/ and swig/; the positive relation of
+    spatial is in capitals, SWiG has three phrases of each sort, as in the release."""
+    files = {name: [] for name in MAKERS}
+    makers = {name: maker for name, (_, _, maker) in MAKERS.items()}
+    for _, name, index, scene, (true, false) in cases(n, seed, makers):
+        root = MAKERS[name][1]
+        image = f"VG_100K/{index + 1}.jpg" if root == "vg" else f"placing_{index + 1}.jpg"
+        save_picture(scene, folder / root / image, size)
+        files[name].append([image, {"POS": true, "NEG": false}])
+    for name, records in files.items():
+        path, root, _ = MAKERS[name]
+        write_json(records, folder / "data" / f"{path}.json")
+        corpus = folder / "corpus" / "v1" / f"{name}.yaml"
+        corpus.parent.mkdir(parents=True, exist_ok=True)
+        corpus.write_text(
+            f'ANNO_PATH: "data/{path}.json"\nIMG_ROOT: "{root}/"\nTYPE: "TUPLE_JSON"\n', "utf-8"
+        )
+
+
+def summarise(scored, seed=0) -> pd.DataFrame:
+    """Relation: mean of spatial and of the mean of three action sets. Attribute: mean over five
+    aspects of the mean of VAW and VG."""
+    return accuracies(scored, MEANS, seed)
+
+
+BENCHMARKS = [
+    Benchmark(
+        "vl-checklist",
+        COMPOSITION,
+        "VL-CheckList",
+        "which caption: one word replaced",
+        load,
+        write,
+        summarise=summarise,
+        published=("cae", "VL-CheckList"),
+        place=6,
+    ),
+]

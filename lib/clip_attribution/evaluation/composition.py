@@ -1,254 +1,198 @@
-"""The accuracies of the composition benchmarks, with intervals: `methods.md` 4.5, all in percent.
+"""Scores of a model on decisions, retrieval and text similarity.
 
-Every table is tidy: measure, group, value, low, high, n, chance, missing. The measures have the
-names of the published tables ("relation accuracy", "I2T R@1", ...), group is "all" for what a
-paper prints and a relation, subset or set for its parts, and missing lists the parts that a mean
-of parts has to do without ("" when it is complete).
-
-Intervals are 95 % percentile bootstrap intervals over pictures: decisions about one picture are
-drawn together. A part that a draw leaves empty takes no part in that draw's mean. chance is what
-a random choice among the options gives, averaged as the value is.
+What the composition benchmarks have in common: every distinct picture and every distinct text is
+encoded once (`trace.encode`; `keep` is its folder for what is finished), and a row that cannot be
+scored carries its reason. The summary of a benchmark's record makes its accuracies of the result.
 """
 
 import numpy as np
 import pandas as pd
+import torch
 
-from ..datasets.aro import find_excluded
+from ..datasets import get_benchmark
 from ..errors import UserError
-from ..metrics.composition import COLUMNS, resampled_shares, weighted_mean
-from ..metrics.intervals import interval, mean_estimate
-from .choices import retrieval_scores, score_choices, sts_scores, winoground_correct
+from ..metrics.composition import correlation_table, recall_table, winoground_correct
+from ..trace.encode import encode_texts, encode_views
 
-ATTRIBUTES = ("action", "color", "material", "size", "state")
-VL_CHECKLIST = {
-    "relation accuracy": [
-        [f"Relation/action/{s}" for s in ("hake", "swig", "vg")],
-        "Relation/spatial/vg",
-    ],
-    "attribute accuracy": [[f"Attribute/{a}/{s}" for s in ("vaw", "vg")] for a in ATTRIBUTES],
-}
-SUGARCREPE = {
-    "relation accuracy": ["replace_rel"],
-    "attribute accuracy": ["add_att", "replace_att", "swap_att"],
-    "object accuracy": ["add_obj", "replace_obj", "swap_obj"],
-}
-VALSE = {
-    False: ["actant-swap", "action-replacement", "relations"],
-    True: [["actant-swap", "action-replacement"], "relations"],
-}
-RETRIEVAL, SIMILARITY = ("coco-retrieval", "flickr30k-retrieval"), ("sts-b", "sick-r")
-ARO_PARTS = {"aro-relation": "relations", "aro-attribute": "attribute pairs"}
-LEAST = 25  # cases that an attribute pair needs in ARO
-WINOGROUND_CHANCE = {"text": 25.0, "image": 25.0, "group": 100 / 6}
+CHUNK = 1024  # queries whose scores against everything are in memory at a time
+ROUNDING = 1e-6  # of a cosine in float32: what is nearer counts as equal
 
 
-def summarise(scored: pd.DataFrame, benchmark: str, seed: int = 0, **options) -> pd.DataFrame:
-    """The table of a benchmark from `composition.score_choices`; rows with an error take no part.
+def score_choices(
+    clip, frame, images=None, template="", batch_size=64, progress=False, keep=None
+) -> pd.DataFrame:
+    """Score a choice frame (`datasets.choices`): does the model choose the right option?
 
-    benchmark: one of `BENCHMARKS`; options: those of its function. Raises UserError.
+    images: the folder that the frame's `images` are relative to. template is put before every
+    caption. Returns the frame with scores (per case a list over images of lists over captions of
+    cosines), correct (1.0 or 0.0, NaN where there is an error; a tie is wrong; of Winoground the
+    group score) and error (the loader's reason, or why a picture cannot be used), its rows numbered
+    from 0. Raises UserError when the frame lacks a column or batch_size is no positive number.
     """
-    if benchmark not in BENCHMARKS:
-        raise UserError(f"unknown benchmark {benchmark!r}: there are {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[benchmark](scored, seed=seed, **options)
+    check(frame, ("images", "captions", "truth", "kind", "crop", "error"), batch_size)
+    result = frame.reset_index(drop=True)
+    good = result.index[result["error"].isna()]
+    rows = result.loc[good]
+    views = [
+        [_view(name, crop) for name in names]
+        for names, crop in zip(rows["images"], rows["crop"], strict=True)
+    ]
+    pictures, reasons = encode_views(clip, _distinct(views), images, batch_size, progress, keep)
+    texts = encode_texts(clip, _distinct(rows["captions"]), template, batch_size, progress, keep)
+    scores, errors = [], []
+    for view, captions in zip(views, rows["captions"], strict=True):
+        errors.append(next((reasons[v] for v in view if v in reasons), None))
+        scores.append(None if errors[-1] else _cosines(pictures, view, texts, captions))
+    result["scores"] = pd.Series(scores, good, dtype=object).reindex(result.index)
+    result["error"] = result["error"].astype(object).where(result["error"].notna(), None)
+    result.loc[good, "error"] = pd.Series(errors, good, dtype=object)
+    result["correct"] = [
+        np.nan if isinstance(error, str) else float(is_correct(table, truth, kind))
+        for table, truth, kind, error in zip(
+            result["scores"], result["truth"], result["kind"], result["error"], strict=True
+        )
+    ]
+    return result
+
+
+def is_correct(scores, truth: int, kind: str) -> bool:
+    """Whether the right option scores above every other one; scores [images, captions]."""
+    scores = np.asarray(scores)
+    if kind == "winoground":
+        return all(winoground_correct(scores))
+    options = scores[0] if kind == "text" else scores[:, 0]
+    return bool((options[truth] > np.delete(options, truth)).all())
+
+
+def retrieval_scores(
+    clip,
+    pairs,
+    images=None,
+    template="",
+    batch_size=64,
+    chunk=CHUNK,
+    seed=0,
+    progress=False,
+    keep=None,
+):
+    """R@1 and R@5 in both directions, of a pairs frame with one row a caption.
+
+    The gallery is what could be read: a picture that cannot takes its captions with it. A
+    distractor that scores as high as the right one counts as better. Returns (table, pairs): the
+    rows of `composition_estimates.recall_table`, and the frame with error and rank (the number of
+    other pictures that score at least as high, NaN with an error). Raises UserError.
+    """
+    check(pairs, ("image", "caption", "error"), batch_size)
+    pairs = pairs.reset_index(drop=True)
+    pairs["error"] = pairs["error"].astype(object).where(pairs["error"].notna(), None)
+    views = [_view(name, None) for name in pairs["image"][pairs["error"].isna()]]
+    features, reasons = encode_views(clip, _distinct([views]), images, batch_size, progress, keep)
+    readable = pairs["error"].isna()
+    pairs.loc[readable, "error"] = np.array([reasons.get(view) for view in views], object)
+    good = pairs[pairs["error"].isna()]
+    texts = encode_texts(clip, _distinct([good["caption"]]), template, batch_size, progress, keep)
+    owner, gallery = pd.factorize(good["image"])
+    gallery = [features[_view(name, None)] for name in gallery]
+    image = torch.stack(gallery) if gallery else torch.zeros(0, clip.embed_dim)
+    text = torch.stack([texts[c] for c in good["caption"]]) if len(good) else image
+    ranks = retrieval_ranks(image, text, owner, chunk)
+    pairs["rank"] = pd.Series(ranks[0], good.index, dtype=float).reindex(pairs.index)
+    return recall_table(*ranks, owner, seed), pairs
+
+
+def retrieval_ranks(image, text, owner, chunk=CHUNK) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks from 0 of the right answers: of each text's image [n], of each image's texts [m].
+
+    image [m, D], text [n, D]: unit features; owner [n]: the image of each text. An image's rank is
+    that of its best text among the texts of others, so R@k is the share of ranks below k.
+    """
+    owner = torch.as_tensor(owner)
+    of_text, of_image = [], []
+    for start in range(0, len(text), chunk):
+        scores = text[start : start + chunk] @ image.T
+        own = scores.gather(1, owner[start : start + chunk, None])
+        of_text.append((scores > own - ROUNDING).sum(1) - 1)
+    for start in range(0, len(image), chunk):
+        scores = image[start : start + chunk] @ text.T
+        numbers = torch.arange(start, start + len(scores))
+        mine = owner[None, :] == numbers[:, None]
+        best = scores.masked_fill(~mine, -torch.inf).max(1, keepdim=True).values
+        of_image.append(((scores > best - ROUNDING) & ~mine).sum(1))
+    empty = [torch.zeros(0, dtype=torch.long)]
+    return torch.cat(of_text or empty).numpy(), torch.cat(of_image or empty).numpy()
+
+
+def sts_scores(clip, frame, batch_size=64, template="", seed=0, progress=False, keep=None):
+    """Spearman and Pearson correlation of the text tower's cosine with the graded similarity.
+
+    frame: of `datasets.sts`. Returns (table, frame): the rows of
+    `composition_estimates.correlation_table`, and the frame with its cosine (NaN with an error).
+    Raises UserError.
+    """
+    check(frame, ("sentence1", "sentence2", "score", "error"), batch_size)
+    frame = frame.reset_index(drop=True)
+    good = frame[frame["error"].isna()]
+    both = [list(good["sentence1"]), list(good["sentence2"])]
+    texts = encode_texts(clip, _distinct(both), template, batch_size, progress, keep)
+    cosines = [float(texts[a] @ texts[b]) for a, b in zip(*both, strict=True)]
+    cosine = pd.Series(cosines, good.index, dtype=float)
+    table = correlation_table(cosine.to_numpy(), good["score"].to_numpy(float), seed)
+    return table, frame.assign(cosine=cosine.reindex(frame.index))
+
+
+def check(frame, columns, batch_size) -> None:
+    """Raise UserError when a column is missing or the batch size is no positive number."""
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise UserError(f"the frame has no column {missing[0]!r}: take one that a loader gave")
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}")
+
+
+def _view(name: str, crop) -> tuple:
+    return name, tuple(crop) if crop is not None else None
+
+
+def _distinct(lists) -> list:
+    return list(dict.fromkeys(one for several in lists for one in several))
+
+
+def _cosines(pictures, view, texts, captions) -> list[list[float]]:
+    image, text = (
+        torch.stack([known[k] for k in keys])
+        for known, keys in ((pictures, view), (texts, captions))
+    )
+    # Summed one by one: in a matrix product equal captions may differ in the last bit.
+    return (image[:, None] * text[None]).sum(-1).tolist()
 
 
 def measure(clip, benchmark: str, frame, images=None, template="", seed=0, options=None, **run):
     """Score a model on the frame of any composition benchmark, retrieval and similarity included.
 
-    options: those of the benchmark's summary (`summarise`); run: batch_size, progress, keep.
-    Returns (table, frame): the tidy table and the frame with its scores. Raises UserError.
+    options: those of the benchmark's summary; run: batch_size, progress, keep. Returns (table,
+    frame): the tidy table (`metrics.composition`) and the frame with its scores. Raises UserError.
     """
-    run |= {"template": template}
-    if benchmark in RETRIEVAL:
-        return retrieval_scores(clip, frame, images, seed=seed, **run)
-    if benchmark in SIMILARITY:
-        return sts_scores(clip, frame, seed=seed, **run)
+    run |= {"template": template, "seed": seed}
+    if "sentence1" in frame:
+        return sts_scores(clip, frame, **run)
+    if is_retrieval(frame):
+        return retrieval_scores(clip, frame, images, **run)
+    del run["seed"]
     scored = score_choices(clip, frame, images, **run)
     return summarise(scored, benchmark, seed, **(options or {})), scored
 
 
-def aro_relation(scored, exclude=None, at_least=None, cases=None, seed=0) -> pd.DataFrame:
-    """Macro mean over VG-Relation's relations.
+def is_retrieval(frame: pd.DataFrame) -> bool:
+    """Whether a composition frame has one row a caption, to be found among all."""
+    return "caption" in frame and "captions" not in frame
 
-    exclude: relations to leave out; `datasets.aro.excluded_relations` reads ARO's own 157 from its
-    notebook. Without it the relations with fewer than 25 cases are left out, our choice, as ARO
-    does with attribute pairs; at_least sets another number. cases: of each relation in the whole
-    file, where scored is a sample of it; those that count and have none here are named in missing.
+
+def summarise(scored: pd.DataFrame, benchmark: str, seed: int = 0, **options) -> pd.DataFrame:
+    """The table of a benchmark from `score_choices`; rows with an error take no part.
+
+    options: those of the summary of the benchmark's record. Raises UserError.
     """
-    least = at_least or (LEAST if exclude is None else 1)
-    return _macro(scored, "relation accuracy", set(exclude or ()), least, cases, seed)
-
-
-def aro_attribute(scored, at_least=None, cases=None, seed=0) -> pd.DataFrame:
-    """Macro mean over VG-Attribution's attribute pairs with at least 25 cases, as in ARO.
-
-    at_least, cases: as for `aro_relation`.
-    """
-    return _macro(scored, "attribute accuracy", set(), at_least or LEAST, cases, seed)
-
-
-def aro_rule(benchmark: str, whole, data, exclude=None, at_least=None) -> tuple[dict, str]:
-    """(options for `summarise`, the same in words): which groups of an ARO file count.
-
-    whole: the frame of the whole file, before a sample is drawn of it, so that the rule is the same
-    for a sample. data: the file or its folder, where ARO's list is looked for if exclude is None
-    (`datasets.aro.find_excluded`). Raises UserError when that is no list.
-    """
-    cases = whole["group"][whole["error"].isna()].astype(str).value_counts()
-    options = {"at_least": at_least, "cases": cases}
-    known = "; ARO asks for 25" if at_least not in (None, LEAST) else ""
-    if benchmark == "aro-relation":
-        exclude = find_excluded(data) if exclude is None else list(exclude)
-        options["exclude"] = exclude
-        known = "; ARO's own list was not given"
-        if exclude is not None:
-            known = f", less the {len(exclude)} of the given list"
-    least = at_least or (LEAST if exclude is None else 1)
-    said = f" with >= {least} case{'s' * (least > 1)}" if least > 1 or exclude is None else ""
-    return options, ARO_PARTS[benchmark] + said + known
-
-
-def aro_notes(table: pd.DataFrame, rule: str) -> list[str]:
-    """A note for each row of an ARO table: the rule where a paper prints the value, else none."""
-    absent = [len(text.split(", ")) if text else 0 for text in table["missing"]]
-    notes = [
-        rule + (f"; {n} of these, counted in the whole file, have no case here" if n else "")
-        for n in absent
-    ]
-    return [
-        note if group == "all" else "" for note, group in zip(notes, table["group"], strict=True)
-    ]
-
-
-def sugarcrepe(scored, seed=0) -> pd.DataFrame:
-    """Relation, attribute and object: unweighted means of SugarCrepe's subsets."""
-    return accuracies(scored, SUGARCREPE, seed)
-
-
-def vl_checklist(scored, seed=0) -> pd.DataFrame:
-    """Relation: mean of spatial and of the mean of three action sets. Attribute: mean over five
-    aspects of the mean of VAW and VG."""
-    return accuracies(scored, VL_CHECKLIST, seed)
-
-
-def valse(scored, nested: bool = False, seed=0) -> pd.DataFrame:
-    """Relation: plain mean of VALSE's three sets; nested averages the two action sets first."""
-    return accuracies(scored, {"relation accuracy": VALSE[bool(nested)]}, seed)
-
-
-def pooled(scored, measure: str = "relation accuracy", seed=0) -> pd.DataFrame:
-    """Share of all decisions (SVO-Probes, ComVG), and of those of each group."""
-    table = accuracies(scored, {}, seed)
-    return pd.concat([_pool(scored, measure, seed), table], ignore_index=True)
-
-
-def order(scored, seed=0) -> pd.DataFrame:
-    """Share of captions that score above all their shuffles; chance is one in the options."""
-    return _pool(scored, "order accuracy", seed)
-
-
-def winoground(scored, seed=0) -> pd.DataFrame:
-    """Text, image and group score, of all cases, of each group, and of the clean ones.
-
-    Chance is that of four independent scores. Random weights stay far below it, because they give
-    all images nearly the same feature: then both images prefer the same caption.
-    "clean": the cases without a tag of Diwan et al. 2022 (172 of 400); "clean without 313": the
-    171 of MACCO's list. Only where the loader found the tags.
-    """
-    good = scored[scored["error"].isna()]
-    subsets = {"all": good} | {str(name): part for name, part in good.groupby("group") if name}
-    if len(good) and good["tags"].notna().all():
-        clean = good[good["tags"].map(len) == 0]
-        subsets |= {"clean": clean, "clean without 313": clean[clean["case_id"] != "313"]}
-    rows = []
-    for name, part in subsets.items():
-        hits = np.array([winoground_correct(s) for s in part["scores"]], float).reshape(-1, 2)
-        hits = np.column_stack([hits, hits.all(1)])
-        for measure, values in zip(WINOGROUND_CHANCE, hits.T, strict=True):
-            value, low, high, n = mean_estimate(values, seed)
-            chance = WINOGROUND_CHANCE[measure]
-            rows.append((measure, name, 100 * value, 100 * low, 100 * high, n, chance, ""))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-BENCHMARKS = {
-    "aro-relation": aro_relation,
-    "aro-attribute": aro_attribute,
-    "coco-order": order,
-    "flickr30k-order": order,
-    "sugarcrepe": sugarcrepe,
-    "vl-checklist": vl_checklist,
-    "valse": valse,
-    "svo-probes": pooled,
-    "comvg": pooled,
-    "winoground": winoground,
-}
-
-
-def accuracies(scored: pd.DataFrame, means: dict, seed: int = 0) -> pd.DataFrame:
-    """Means of groups first, then the measure "accuracy" of each group.
-
-    means: {measure: tree}, a tree being a group's name or a list of trees whose mean is taken;
-    groups and lists that are not there are left out and named in `missing`.
-    """
-    good = scored[scored["error"].isna()]
-    groups = sorted(good["group"].astype(str).unique())
-    trees = {(name, "all"): tree for name, tree in means.items()}
-    trees |= {("accuracy", group): group for group in groups}
-    weights = {key: nested_weights(tree, set(groups)) for key, tree in trees.items()}
-    table = _table(good, {key: w for key, w in weights.items() if w}, groups, seed)
-    absent = [
-        [g for g in _leaves(trees[tuple(key)]) if g not in groups]
-        for key in table[["measure", "group"]].to_numpy()
-    ]
-    return table.assign(missing=[", ".join(names) for names in absent])
-
-
-def nested_weights(tree, present: set[str]) -> dict[str, float]:
-    """The weight of each group in a mean of means; lists that are wholly absent do not count."""
-    if isinstance(tree, str):
-        return {tree: 1.0} if tree in present else {}
-    parts = [part for part in (nested_weights(t, present) for t in tree) if part]
-    return {name: weight / len(parts) for part in parts for name, weight in part.items()}
-
-
-def _leaves(tree) -> list[str]:
-    return [tree] if isinstance(tree, str) else [leaf for t in tree for leaf in _leaves(t)]
-
-
-def _macro(scored, measure, exclude: set, least: int, cases, seed) -> pd.DataFrame:
-    good = scored[scored["error"].isna()]
-    cases = good["group"].value_counts() if cases is None else cases
-    counted = sorted(set(cases.index[cases >= least]) - exclude)
-    kept = good[good["group"].isin(counted)]
-    if len(good) and not counted:
-        listed = " outside the list of those to exclude" if exclude else ""
-        raise UserError(f"no group{listed} has {least} cases: lower at_least (--at-least)")
-    if len(good) and not len(kept):
-        raise UserError(f"the {len(good)} cases are of no group that counts: take a larger sample")
-    return accuracies(kept, {measure: counted}, seed)
-
-
-def _pool(scored, measure, seed) -> pd.DataFrame:
-    return accuracies(scored.assign(group="all"), {measure: ["all"]}, seed).iloc[:1]
-
-
-def _table(good, weights: dict, groups: list[str], seed) -> pd.DataFrame:
-    """One row a weighted mean of group accuracies; weights: {(measure, label): {group: weight}}."""
-    if not weights:
-        return pd.DataFrame(columns=COLUMNS)
-    code = pd.Categorical(good["group"].astype(str), groups).codes
-    unit = pd.factorize(good["images"].map(lambda names: names[0]))[0]
-    shares = resampled_shares(good["correct"].to_numpy(float), code, unit, len(groups), seed)
-    counts = np.bincount(code, minlength=len(groups))
-    options = [max(len(c), len(i)) for c, i in zip(good["captions"], good["images"], strict=True)]
-    chance = np.bincount(code, 1 / np.array(options), minlength=len(groups)) / counts
-    rows = []
-    for (measure, label), part in weights.items():
-        at = [groups.index(name) for name in part]
-        weight = np.array(list(part.values()))
-        values = 100 * weighted_mean(shares[:, at], weight)
-        low, high = interval(values[1:])
-        expected = 100 * float(chance[at] @ weight)
-        rows.append((measure, label, values[0], low, high, counts[at].sum(), expected, ""))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    summary = get_benchmark(benchmark).summarise
+    if summary is None:
+        raise UserError(f"{benchmark} has no choices to summarise")
+    return summary(scored, seed=seed, **options)

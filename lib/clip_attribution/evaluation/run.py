@@ -1,7 +1,6 @@
 """What `clip-attribution evaluate` runs: a benchmark's official files into its table of results."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +8,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..datasets import COMPOSITION, MISALIGNMENT, get_benchmark, load_benchmark
-from ..datasets.aro import counting_options
+from ..datasets import COMPOSITION, MISALIGNMENT, benchmarks, get_benchmark, load_benchmark
+from ..datasets.aro import excluded_relations
 from ..datasets.published import beside
 from ..errors import UserError
 from ..io.parts import make_folder
-from ..io.tables import atomic_path, digest, write_json, write_parquet
+from ..metrics.composition import rule_notes
 from ..metrics.misalignment import EPSILON
 from ..models.blip import load_blip
 from ..models.clip import load_clip
 from ..models.nli import load_nli
-from .composition import ARO_PARTS, RETRIEVAL, aro_notes, aro_rule, measure
-from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, tables
-from .misalignment import PROTOCOLS
+from .composition import is_retrieval, measure
+from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, metric_table
+from .report import finish, write_results
 from .score import say, score_table
 
-EPSILONS = {"rich-hf": -1e-5}  # CLIP4DM's own for that table; -5e-5 is the default of its code
-ALIGNMENTS = {"rich-hf": "rich_hf_tokens"}
 SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref_clip_score"]
 
 
@@ -52,20 +49,22 @@ def evaluate(
     the benchmark. options: those of `score_table`. Its files (words.parquet, pairs.parquet,
     score.json) are kept, so that a stopped run goes on; results.csv and evaluation.json are added.
 
-    Returns (results, words, pairs): the tidy frame of the protocol (`protocols`), every word, every
-    pair with what the dataset knows of it and its scores. Raises UserError.
+    Returns (results, words, pairs): the tidy frame of the protocol (`metrics.protocols`), every
+    word, every pair with what the dataset knows of it and its scores. Raises UserError.
     """
-    if get_benchmark(benchmark).kind != MISALIGNMENT:
+    record = get_benchmark(benchmark)
+    if record.kind != MISALIGNMENT:
         raise UserError(f"{benchmark} is no misalignment benchmark")
     images = Path(images) if images else folder_of(data)
     pairs = sample(load_benchmark(benchmark, data, images), limit, seed)
-    epsilon = EPSILONS.get(benchmark, EPSILON) if epsilon is None else epsilon
-    options = {"alignment": ALIGNMENTS.get(benchmark, "offsets")} | options
+    usual = {"epsilon": EPSILON, "alignment": "offsets"} | dict(record.defaults)
+    epsilon = usual.pop("epsilon") if epsilon is None else epsilon
+    options = {name: value for name, value in usual.items() if name != "epsilon"} | options
     report = score_table(
         clip, table_of(pairs), out, image_root=images, epsilon=epsilon, quiet=quiet, **options
     )
     words, pairs = read_scored(out, pairs)
-    results = PROTOCOLS[benchmark](words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed)
+    results = record.summarise(words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed)
     facts = {"benchmark": benchmark, "epsilon": epsilon, "seed": seed, "public": public}
     facts |= {"limit": limit, "pairs": len(pairs), "errors": int(pairs["error"].notna().sum())}
     write_results(results, out, facts | {"score": report["key"], "model": report["model"]})
@@ -102,7 +101,7 @@ def evaluate_files(
     UserError.
     """
     kind = get_benchmark(benchmark).kind
-    counting = counting_options(benchmark, at_least, exclude)
+    counting = counting_options(benchmark, at_least=at_least, exclude=exclude)
     if images and not Path(images).is_dir():
         raise UserError(f"the folder of pictures {images} is not a folder")
     out = Path(out or Path("runs", "evaluate", benchmark))
@@ -125,6 +124,22 @@ def evaluate_files(
     return beside(results, benchmark), int(rows["error"].notna().sum())
 
 
+def counting_options(benchmark: str, **given) -> dict:
+    """What counts in the means of a benchmark's groups, as options of its `rule`.
+
+    at_least: the smallest number of cases of a group. exclude: a file for
+    `aro.excluded_relations`. Neither: no option. Raises UserError, also on another benchmark.
+    """
+    given = {name: value for name, value in given.items() if value}
+    for name in given:
+        takers = [one.name for one in benchmarks().values() if name in one.options]
+        if benchmark not in takers:
+            raise UserError(f"{name} is for {' and '.join(takers)} alone")
+    if "exclude" in given:
+        given["exclude"] = excluded_relations(given["exclude"])
+    return given
+
+
 def evaluate_composition(
     clip,
     benchmark,
@@ -140,20 +155,20 @@ def evaluate_composition(
     counting=None,
     **ignored,
 ):
-    """Accuracies, recalls or correlations of a composition benchmark (`composition_scores`).
+    """Accuracies, recalls or correlations of a composition benchmark (`composition.measure`).
 
-    Arguments as for `evaluate`; counting: options of `composition_scores.summarise`. What counts in
-    ARO is decided on the whole file, whatever the limit, and stands in the note (`aro_rule`). No
-    template is put before a caption, as in the published evaluations. Features are kept in `out`
-    until all is there, so that a stopped run goes on. Returns (results, the frame with its scores);
-    both are written to `out`.
+    Arguments as for `evaluate`; counting: options of the benchmark's `rule`, which decides on the
+    whole file, whatever the limit, which groups count, and stands in the note. No template is put
+    before a caption, as in the published evaluations. Features are kept in `out` until all is
+    there, so that a stopped run goes on. Returns (results, the frame with its scores); both are
+    written to `out`.
     """
     whole, counting, rule = load_benchmark(benchmark, data, images), counting or {}, ""
     facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template} | counting
-    if benchmark in ARO_PARTS:
-        counting, rule = aro_rule(benchmark, whole, data, **counting)
+    if decide := get_benchmark(benchmark).rule:
+        counting, rule = decide(whole, data, **counting)
         facts |= {"rule": rule, "exclude": counting.get("exclude")}
-    frame = sample(whole, limit, seed, "image" if benchmark in RETRIEVAL else "pair")
+    frame = sample(whole, limit, seed, "image" if is_retrieval(whole) else "pair")
     results, scored = measure(
         clip,
         benchmark,
@@ -166,7 +181,7 @@ def evaluate_composition(
         progress=not quiet,
         keep=Path(out) / "parts",
     )
-    note = aro_notes(results, rule) if rule else results.get("missing", "")
+    note = rule_notes(results, rule) if rule else results.get("missing", "")
     results = results.assign(scorer=clip.name, ceiling=np.nan, note=note)
     finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
     shutil.rmtree(Path(out) / "parts", ignore_errors=True)
@@ -200,7 +215,10 @@ def evaluate_grounding(
     if blip is not None:
         measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
     found = pd.concat(
-        [tables(measured, seed=seed).assign(group="all"), tables(measured, "group", seed)]
+        [
+            metric_table(measured, seed=seed).assign(group="all"),
+            metric_table(measured, "group", seed),
+        ]
     )
     found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
     results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
@@ -210,15 +228,6 @@ def evaluate_grounding(
     finish(out, results, every, facts, quiet)
     shutil.rmtree(Path(out) / "parts", ignore_errors=True)
     return results, next(iter(measured.values()))
-
-
-def finish(out, results, rows, facts: dict, quiet: bool) -> None:
-    """Write results.csv, every row as rows.parquet, and evaluation.json."""
-    plain = rows.map(lambda cell: repr(cell) if isinstance(cell, dict | tuple | bytes) else cell)
-    write_parquet(pa.Table.from_pandas(plain, preserve_index=False), Path(out) / "rows.parquet")
-    errors = int(rows["error"].notna().sum())
-    write_results(results, out, facts | {"rows": len(rows), "errors": errors})
-    say(quiet, f"{Path(out) / 'results.csv'}: {len(rows)} rows, {errors} with an error")
 
 
 def folder_of(data) -> Path:
@@ -263,45 +272,3 @@ def read_scored(out, pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     merged = pairs.merge(found, on="pair_id", how="left", suffixes=("_read", ""), validate="1:1")
     merged["error"] = merged["error_read"].where(merged["error_read"].notna(), merged["error"])
     return words, merged.drop(columns="error_read")
-
-
-def write_results(results: pd.DataFrame, out, facts: dict) -> None:
-    """Write results.csv and evaluation.json, atomically."""
-    with atomic_path(Path(out) / "results.csv") as temporary:
-        results.to_csv(temporary, index=False, float_format="%.9g")
-    write_json(facts | {"key": digest(facts)}, Path(out) / "evaluation.json")
-
-
-def show(results: pd.DataFrame) -> str:
-    """The results as a table for a terminal: value with its interval, n, chance and ceiling."""
-    published = results.get("published", pd.Series(False, results.index)).astype(bool)
-    shown = pd.DataFrame(
-        {
-            "measure": results["measure"],
-            "scorer": results["scorer"].where(~published, results["scorer"] + " (published)"),
-            "group": results["group"],
-            "value [95 % interval]": [interval(row) for row in results.itertuples()],
-            "n": [number(n, ".0f") for n in results["n"]],
-            "chance": [number(value, ".3f") for value in results["chance"]],
-            "ceiling": [number(value, ".3f") for value in results["ceiling"]],
-            "note": results["note"].fillna(""),
-        }
-    )
-    return shown.to_string(index=False)
-
-
-def interval(row) -> str:
-    """A value with its interval, as in "0.305 [0.240, 0.370]"; without a value a dash."""
-    if pd.isna(row.value):
-        return "-"
-    return f"{row.value:.3f}" + ("" if pd.isna(row.low) else f" [{row.low:.3f}, {row.high:.3f}]")
-
-
-def number(value, form: str) -> str:
-    """A number in this form; nothing for a missing one."""
-    return "" if pd.isna(value) else f"{value:{form}}"
-
-
-def print_results(results: pd.DataFrame) -> None:
-    """Print the table on stdout."""
-    print(show(results), file=sys.stdout)

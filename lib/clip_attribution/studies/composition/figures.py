@@ -7,7 +7,6 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from ...evaluation.composition import RETRIEVAL, SIMILARITY
 from ...plots.style import GREY, new_figure
 from ..foils.figures import BLUE, ORANGE, legend_above
 from ..roles.figures import message
@@ -44,13 +43,13 @@ def retrieval_dots(data):
     data: `composition_tables.main_rows`. T2I: text to image, I2T: image to text.
     """
     panels = []
-    for name in RETRIEVAL:
-        own = data[data["name"] == name]
+    recalls = data[data["measure"].str.contains("R@")]
+    for _, own in recalls.groupby("name", sort=False):
         panels += [
             (f"retrieval, {own['benchmark'].iloc[0]}", own, list(own["measure"]))
             for _ in range(bool(len(own)))
         ]
-    own = data[data["name"].isin(SIMILARITY)]
+    own = data[data["measure"].isin(("Spearman", "Pearson"))]
     labels = [f"{row.benchmark}, {row.measure}" for row in own.itertuples()]
     panels.append(("similarity of sentences", own, labels))
     return dot_panels(panels, "percent; correlation × 100")

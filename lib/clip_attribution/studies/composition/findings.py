@@ -3,10 +3,9 @@
 "Above" and "below" are said only where the 95 % interval allows it.
 """
 
-from ...evaluation.composition import RETRIEVAL, SIMILARITY
 from ..foils.findings import listed
-from .tables import TITLES
 
+BOTH = ("text", "image", "group")  # scores of two images and two captions at once
 KINDS = ("relation accuracy", "attribute accuracy", "object accuracy", "order accuracy")
 
 
@@ -30,13 +29,12 @@ def finding_accuracy(data) -> str:
         rows = data[data["measure"] == measure]
         if len(rows):
             lines.append(f"{measure.capitalize()}: {in_words(*beside_chance(rows))}.")
-    wino = data[data["name"] == "winoground"]
-    if len(wino):
+    for title, both in data[data["measure"].isin(BOTH)].groupby("benchmark", sort=False):
         values = (
             f"{row['measure']} {percent(row)} (chance {row['chance']:.1f})"
-            for row in wino.to_dict("records")
+            for row in both.to_dict("records")
         )
-        lines.append(f"Winoground: {', '.join(values)}.")
+        lines.append(f"{title}: {', '.join(values)}.")
     return "\n".join(lines) or "None of these benchmarks has accuracies."
 
 
@@ -53,15 +51,8 @@ def in_words(above, below, rest) -> str:
 def finding_gap(data) -> str:
     """Relations beside attributes where a benchmark has both; data: `main_rows`."""
     lines = []
-    for first, second in (
-        ("aro-relation", "aro-attribute"),
-        ("sugarcrepe",) * 2,
-        ("vl-checklist",) * 2,
-    ):
-        rows = [
-            data[(data["name"] == name) & (data["measure"] == f"{kind} accuracy")]
-            for name, kind in ((first, "relation"), (second, "attribute"))
-        ]
+    for family, own in data.groupby(data["benchmark"].str.split().str[0], sort=False):
+        rows = [own[own["measure"] == f"{kind} accuracy"] for kind in ("relation", "attribute")]
         if all(len(one) for one in rows):
             relation, attribute = (one.iloc[0] for one in rows)
             apart = "the intervals overlap"
@@ -70,7 +61,7 @@ def finding_gap(data) -> str:
             elif relation["low"] > attribute["high"]:
                 apart = "relations lie clear above attributes"
             lines.append(
-                f"{TITLES[first].split()[0]}: relations {percent(relation)}, attributes "
+                f"{family}: relations {percent(relation)}, attributes "
                 f"{percent(attribute)}: {apart}."
             )
     return "\n".join(lines) or "None of these benchmarks has both relations and attributes."
@@ -82,11 +73,10 @@ def finding_random(data) -> str:
     above, below, rest = beside_chance(own, "random", "random_low", "random_high")
     said = in_words(listed_once(above), listed_once(below), listed_once(rest))
     text = f"Random weights, over {len(own)} accuracies: {said}." if len(own) else ""
-    wino = data[data["name"] == "winoground"]
-    for row in wino[wino["measure"] == "group"].to_dict("records"):
+    for row in data[data["measure"] == "group"].to_dict("records"):
         score = percent(row, "random", "random_low", "random_high")
         text += (
-            f" Their group score on Winoground is {score}, where blind guessing would have "
+            f" Their group score on {row['benchmark']} is {score}, where blind guessing would have "
             f"{row['chance']:.1f}."
         )
     return text.strip() or "None of these benchmarks has accuracies."
@@ -101,23 +91,21 @@ def listed_once(names: list[str]) -> list[str]:
 def finding_retrieval(data) -> str:
     """Recall of the right picture and caption, a sentence a benchmark; data: `main_rows`."""
     lines = []
-    for name in RETRIEVAL:
-        rows = data[data["name"] == name].set_index("measure")
-        if len(rows):
+    recalls = data[data["measure"].str.contains("R@")]
+    for title, rows in recalls.groupby("benchmark", sort=False):
+        if len(rows := rows.set_index("measure")):
             to_image, to_text = rows.loc["T2I R@1"], rows.loc["I2T R@1"]
             lines.append(
-                f"{TITLES[name]}: the right one of {100 / to_image['chance']:.0f} pictures comes "
+                f"{title}: the right one of {100 / to_image['chance']:.0f} pictures comes "
                 f"first for {percent(to_image)} % of {to_image['n']} captions (random weights "
                 f"{to_image['random']:.1f}, chance {to_image['chance']:.1f}), a right caption for "
                 f"{percent(to_text)} % of the pictures."
             )
-    for name in SIMILARITY:
-        rows = data[(data["name"] == name) & (data["measure"] == "Spearman")]
-        for row in rows.to_dict("records"):
-            better = "more" if row["low"] > row["random_high"] else "not clearly more"
-            random = percent(row, "random", "random_low", "random_high")
-            lines.append(
-                f"{TITLES[name]}: rank correlation {percent(row)}, {better} than random "
-                f"weights, {random}."
-            )
+    for row in data[data["measure"] == "Spearman"].to_dict("records"):
+        better = "more" if row["low"] > row["random_high"] else "not clearly more"
+        random = percent(row, "random", "random_low", "random_high")
+        lines.append(
+            f"{row['benchmark']}: rank correlation {percent(row)}, {better} than random weights, "
+            f"{random}."
+        )
     return "\n".join(lines) or "None of these benchmarks is about retrieval or similarity."

@@ -9,52 +9,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...datasets import BENCHMARKS, COMPOSITION, load_benchmark
+from ...datasets import COMPOSITION, get_benchmark, load_benchmark, names_of
 from ...datasets.export import RECEIPT
 from ...datasets.published import main_table
 from ...errors import UserError
-from ...evaluation.composition import ARO_PARTS, LEAST, RETRIEVAL, aro_notes, aro_rule, measure
+from ...evaluation.composition import is_retrieval, measure
 from ...evaluation.run import folder_of
 from ...io.tables import digest
+from ...metrics.composition import rule_notes
 from ...models.untrained import random_weights
 from ..misalignment.tables import chosen as chosen_of
 from ..misalignment.tables import exported, find_place
 
-NAMES = tuple(name for name, one in BENCHMARKS.items() if one.kind == COMPOSITION)
-TITLES = {
-    "aro-relation": "ARO relation",
-    "aro-attribute": "ARO attribute",
-    "coco-order": "COCO order",
-    "flickr30k-order": "Flickr30k order",
-    "sugarcrepe": "SugarCrepe",
-    "vl-checklist": "VL-CheckList",
-    "valse": "VALSE",
-    "svo-probes": "SVO-Probes",
-    "comvg": "ComVG",
-    "winoground": "Winoground",
-    "coco-retrieval": "COCO",
-    "flickr30k-retrieval": "Flickr30k",
-    "sts-b": "STS-B",
-    "sick-r": "SICK-R",
-}
-ASKS = {
-    "aro-relation": "which caption: the nouns exchanged",
-    "aro-attribute": "which caption: the attributes exchanged",
-    "coco-order": "the caption or four shuffles of its words",
-    "flickr30k-order": "the caption or four shuffles of its words",
-    "sugarcrepe": "which caption: a word replaced, added, exchanged",
-    "vl-checklist": "which caption: one word replaced",
-    "valse": "which caption: a fact of one of 11 kinds changed",
-    "svo-probes": "which picture: subject, verb or object differs",
-    "comvg": "which picture: subject, verb or object differs",
-    "winoground": "which of two captions for which of two pictures",
-    "coco-retrieval": "which of all pictures, which of all captions",
-    "flickr30k-retrieval": "which of all pictures, which of all captions",
-    "sts-b": "how alike are two sentences",
-    "sick-r": "how alike are two sentences",
-}
-ORDER = ("coco-order", "flickr30k-order")
-CAPTIONS = 5  # of an exported picture of COCO and Flickr30k
+NAMES = names_of(COMPOSITION)
+TITLES = {name: get_benchmark(name).title for name in NAMES}
 CLEAN = "clean without 313"  # the cases of Winoground that CAE's published rows are about
 PRINTED = "CLIP ViT-B/32"  # the published model
 MAIN = (
@@ -102,7 +70,7 @@ def composition_results(
     places = {name: find_place(name, names, files, photos) for name in names} if files else {}
     baseline, found = random_weights(clip, seed), {}
     for name in names:
-        count = max(1, n // CAPTIONS) if name in ORDER else n
+        count = max(1, n // get_benchmark(name).rows)
         place = places.get(name) or exported(name, Path(cache, "benchmarks"), count, seed)
         found[name] = compare(clip, baseline, name, *place, n, seed, progress)
     return found
@@ -111,9 +79,10 @@ def composition_results(
 def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Result:
     """One benchmark by the model and by the baseline. Raises UserError where no row is usable."""
     whole = load_benchmark(name, data, images)
-    frame = drawn(name, whole, n, seed)
+    frame = drawn(whole, n, seed)
     embedded = (folder_of(data) / RECEIPT).is_file()
-    options, rule = counted(name, whole, data, embedded) if name in ARO_PARTS else ({}, "")
+    decide = get_benchmark(name).rule
+    options, rule = decide(whole, data, embedded=embedded) if decide else ({}, "")
     tables = []
     for one in (clip, baseline):
         table, scored = measure(
@@ -128,22 +97,11 @@ def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Re
     return Result(all_rows(name, *tables, embedded, rule), frame, embedded)
 
 
-def counted(name: str, whole, data, embedded: bool) -> tuple[dict, str]:
-    """`aro_rule`; every group counts in the embedded world and in files whose groups are small."""
-    options, rule = aro_rule(name, whole, data)
-    if not embedded and (options.get("exclude") or (options["cases"] >= LEAST).any()):
-        return options, rule
-    listless = "; ARO's own list was not given" if name == "aro-relation" else ""
-    reason = "the embedded world has few" if embedded else f"none has {LEAST}{listless}"
-    rule = f"all {ARO_PARTS[name]}, however few their cases: {reason}"
-    return {"at_least": 1, "cases": options["cases"]}, rule
-
-
-def drawn(name: str, frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+def drawn(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     """n rows of a benchmark by chance in their order, for retrieval n pictures with all captions;
     all where there are fewer."""
     rng = np.random.default_rng(seed)
-    if name in RETRIEVAL:
+    if is_retrieval(frame):
         pictures = frame["image"].unique()
         if n >= len(pictures):
             return frame
@@ -156,7 +114,7 @@ def drawn(name: str, frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
 def all_rows(name: str, table, random, embedded: bool = False, rule: str = "") -> pd.DataFrame:
     """Measured rows with those of random weights, and the published value where there is one.
 
-    table, random: of `composition_scores.measure`, the same measures and groups. Adds name,
+    table, random: of `evaluation.composition.measure`, the same measures and groups. Adds name,
     benchmark, random, random_low, random_high, published (CLIP ViT-B/32), main: whether the row
     is one that a paper prints, and note: the rule by which ARO's groups count ("" elsewhere).
     """
@@ -164,13 +122,13 @@ def all_rows(name: str, table, random, embedded: bool = False, rule: str = "") -
         columns={"value": "random", "low": "random_low", "high": "random_high"}
     )
     rows = table.merge(values, on=["measure", "group"], how="left")
-    printed = main_table(name)
+    printed = main_table(*get_benchmark(name).published)
     printed = printed[printed["model"] == PRINTED] if len(printed) else printed
     known = dict(zip(printed["measure"], printed["value"], strict=True))
     has_clean = rows["group"].eq(CLEAN).any() and not embedded  # tags of an export mean nothing
     main = rows["group"].eq(CLEAN if has_clean else "all")
     published = rows["measure"].map(known).astype(float).where(main)
-    note = aro_notes(table, rule) if rule else ""
+    note = rule_notes(table, rule) if rule else ""
     return rows.assign(published=published, main=main, name=name, benchmark=TITLES[name], note=note)
 
 
@@ -182,7 +140,7 @@ def overview(found: dict[str, Result]) -> pd.DataFrame:
     rows = [
         {
             "benchmark": TITLES[name],
-            "asks": ASKS[name],
+            "asks": get_benchmark(name).asks,
             "rows": len(one.frame),
             "groups": one.frame["group"].nunique() if "group" in one.frame else 1,
             "errors": int(one.frame["error"].notna().sum()),

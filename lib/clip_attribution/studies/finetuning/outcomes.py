@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ...evaluation.choices import retrieval_ranks
+from ...evaluation.composition import retrieval_ranks
 from ...metrics.intervals import ratio_estimate
 from ...scenes import scene_pairs
 from ...trace.features import encode_pixels

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...datasets import BENCHMARKS, GROUNDING, load_benchmark
+from ...datasets import GROUNDING, load_benchmark, names_of
 from ...datasets.scenes_phrases import load_scenes
 from ...errors import UserError
 from ...evaluation.grounding import (
@@ -30,7 +30,7 @@ from ...metrics.grounding import METRICS, grounding_metrics
 from ...scenes import scene_pairs
 from ..sample import TRUE_CAPTION, drawn
 
-DATASETS = ("scenes", *(name for name, known in BENCHMARKS.items() if known.kind == GROUNDING))
+DATASETS = ("scenes", *names_of(GROUNDING))
 
 
 class Maps(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ...datasets import get_benchmark
 from ...metrics.baselines import spoken_words
 from ...metrics.conformal import (
     PAPER,
@@ -19,7 +20,6 @@ from ...metrics.conformal import (
 )
 from ...metrics.words import MEASURES, bare_words
 
-MARKED = ("foil", "nocaps-foil", "hat")  # with true captions, and false ones whose words are named
 RATES = (0.01, 0.05, 0.1, 0.2)  # accepted false alarms
 SPLITS = 20
 BEST, WORST, QUARREL = "found most clearly", "missed most clearly", "found, CLIPScore fooled"
@@ -139,7 +139,7 @@ def agreement(words: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def first_marked(names) -> str | None:
     """The first of these benchmarks on which epsilon can be calibrated and tested, or None."""
-    return next((name for name in names if name in MARKED), None)
+    return next((name for name in names if "LA" in get_benchmark(name).measures), None)
 
 
 def sweep(words: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0, steps: int = 40):

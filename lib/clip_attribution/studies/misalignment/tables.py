@@ -10,39 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...datasets import BENCHMARKS, MISALIGNMENT
+from ...datasets import MISALIGNMENT, get_benchmark, names_of
 from ...datasets.export import RECEIPT, check_types, export
 from ...datasets.published import beside
 from ...errors import UserError
-from ...evaluation.rows import METHOD
-from ...evaluation.run import evaluate, folder_of, interval, number
+from ...evaluation.report import interval, number
+from ...evaluation.run import evaluate, folder_of
 from ...io.tables import digest
+from ...metrics.protocol_rows import METHOD
 from ...models.nli import load_nli
 from .cases import with_foils
 
-NAMES = tuple(name for name, one in BENCHMARKS.items() if one.kind == MISALIGNMENT)
-TITLES = {
-    "foil": "FOIL",
-    "nocaps-foil": "nocaps-FOIL",
-    "hat": "HAT",
-    "seetrue": "SeeTRUE-Feedback",
-    "rich-hf": "Rich-HF-18K",
-}
-ASKS = {
-    "foil": "which noun was swapped; is the original better?",
-    "nocaps-foil": "which object was swapped; is the original better?",
-    "hat": "what does the caption hallucinate; does it?",
-    "seetrue": "which part of the caption is wrong?",
-    "rich-hf": "which tokens are wrong; how well does it fit?",
-}
-COUNTS = {
-    "foil": "LA, AP",
-    "nocaps-foil": "LA, AP",
-    "hat": "LA, AP",
-    "seetrue": "NLI (ours: F1)",
-    "rich-hf": "token F1, correlation",
-}
-ROWS = {"foil": 2, "nocaps-foil": 2}  # rows a record: a true caption and its foil
+NAMES = names_of(MISALIGNMENT)
+TITLES = {name: get_benchmark(name).title for name in NAMES}
 SIDE = 64  # pixels of an exported picture; the embedded model sees as many
 
 
@@ -151,7 +131,7 @@ def measure(clip, name, data, images, n, seed, cache, layers, judge, public) -> 
         data,
         out,
         images=images,
-        limit=n * ROWS.get(name, 1),
+        limit=n * get_benchmark(name).rows,
         nli=judge,
         public=public,
         seed=seed,
@@ -187,8 +167,8 @@ def overview(found: dict[str, Measured]) -> pd.DataFrame:
         rows.append(
             {
                 "benchmark": TITLES[name],
-                "asks": ASKS[name],
-                "measures": COUNTS[name],
+                "asks": get_benchmark(name).asks,
+                "measures": get_benchmark(name).measures,
                 "rows": len(pairs),
                 "with foil": int(pairs["is_foil"].eq(True).sum()),
                 "groups": pairs["group"].replace("", np.nan).nunique(),

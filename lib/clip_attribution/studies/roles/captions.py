@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
-from ...evaluation.choices import score_choices
+from ...evaluation.composition import score_choices
 from ...io.tables import digest, read_pairs
 from ...scenes import scene_pairs
 from ...text.roles import Concept, parse_captions

@@ -19,18 +19,9 @@ from operator import eq
 import numpy as np
 import pandas as pd
 
-from ..metrics.baselines import caption_scores, frequent_words, random_words, seen_words, share
-from ..metrics.misalignment import EPSILON, find
-from ..metrics.words import (
-    bare_words,
-    fits,
-    has_public_words,
-    overlap_counts,
-    public_index_counts,
-    token_counts,
-    token_table,
-)
-from .rows import (
+from .baselines import caption_scores, frequent_words, random_words, seen_words, share
+from .misalignment import EPSILON, find
+from .protocol_rows import (
     FREQUENT,
     METHOD,
     RANDOM,
@@ -43,6 +34,15 @@ from .rows import (
     prepare,
     row,
     tidy,
+)
+from .words import (
+    bare_words,
+    fits,
+    has_public_words,
+    overlap_counts,
+    public_index_counts,
+    token_counts,
+    token_table,
 )
 
 RICH_HF_EPSILON = -1e-5
@@ -164,9 +164,6 @@ def rich_hf(words, pairs, *, epsilon=None, public=False, nli=None, seed=0) -> pd
             rows.append(row(part, "F1", PUBLIC_INDEX, note=NOTES[PUBLIC_INDEX]))
         rows += correlation_rows(part, scores, seed, f"epsilon {epsilon:g}")
     return tidy(rows)
-
-
-PROTOCOLS = {"foil": foil, "nocaps-foil": foil, "hat": hat, "seetrue": seetrue, "rich-hf": rich_hf}
 
 
 def joined(hallucinated) -> str:
