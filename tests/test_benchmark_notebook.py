@@ -8,9 +8,9 @@ import pytest
 from test_plots import assert_tidy
 
 from clip_attribution import load_clip
+from clip_attribution.datasets.protocol_rows import COLUMNS
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.conformal import split_half
-from clip_attribution.metrics.protocol_rows import COLUMNS
 from clip_attribution.plots import footnote
 from clip_attribution.plots import style as plots
 from clip_attribution.studies.misalignment import figures as benchmark_plots

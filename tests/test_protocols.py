@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 from test_token_metrics import tokens_of, words_of
 
 from clip_attribution.datasets import MISALIGNMENT, get_benchmark, load_benchmark, names_of
+from clip_attribution.datasets.protocol_rows import COLUMNS
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.misalignment import f_clip_scores
-from clip_attribution.metrics.protocol_rows import COLUMNS
 from clip_attribution.text.words import split_words
 
 PROTOCOLS = {name: get_benchmark(name).summarise for name in names_of(MISALIGNMENT)}

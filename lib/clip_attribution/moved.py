@@ -20,7 +20,7 @@ PLACES = {
     "misalignment": "metrics.misalignment",
     "pairs": "studies.sample",
     "pos": "text.pos",
-    "protocols": "metrics.protocols",
+    "protocols": "datasets.protocols",
     "roles": "text.roles",
     "score": "evaluation.score",
     "tables": "io.tables",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError
-from ..metrics import protocols
 from ..scenes.foils import TYPES
+from . import protocols
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
 from .registry import MISALIGNMENT, Benchmark
 from .scene_cases import write_json

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError
-from ..metrics import protocols
 from ..scenes.foils import Foil
+from . import protocols
 from .files import find_file, find_image, frame_of, load_json, require_fields
 from .registry import MISALIGNMENT, Benchmark
 from .scene_cases import write_json

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ..errors import ImageError, one_line
-from ..metrics import protocols
 from ..scenes.foils import TYPES, alternatives
 from ..scenes.grammar import VOWELS
 from ..scenes.world import SIDE, Box, generator, pick, sample_scene
+from . import protocols
 from .files import find_file, find_image, frame_of
 from .pickapic import PICK_A_PIC, ROWS_AT_ONCE, prompt_files, read_prompts
 from .registry import MISALIGNMENT, Benchmark

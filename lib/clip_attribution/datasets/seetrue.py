@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
-from ..metrics import protocols
 from ..scenes.foils import TYPES
 from ..scenes.grammar import Caption
 from ..scenes.world import SIDE
+from . import protocols
 from .boxes import dino_boxes, pali_boxes
 from .files import coco_names, find_file, find_image, frame_of, require_fields
 from .registry import MISALIGNMENT, Benchmark

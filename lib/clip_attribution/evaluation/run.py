@@ -49,7 +49,7 @@ def evaluate(
     the benchmark. options: those of `score_table`. Its files (words.parquet, pairs.parquet,
     score.json) are kept, so that a stopped run goes on; results.csv and evaluation.json are added.
 
-    Returns (results, words, pairs): the tidy frame of the protocol (`metrics.protocols`), every
+    Returns (results, words, pairs): the tidy frame of the protocol (`datasets.protocols`), every
     word, every pair with what the dataset knows of it and its scores. Raises UserError.
     """
     record = get_benchmark(benchmark)

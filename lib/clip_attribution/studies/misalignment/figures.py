@@ -12,8 +12,8 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from ...metrics.protocol_rows import FREQUENT, METHOD, RANDOM
-from ...metrics.protocols import EVERY, WHOLE
+from ...datasets.protocol_rows import FREQUENT, METHOD, RANDOM
+from ...datasets.protocols import EVERY, WHOLE
 from ...plots.style import GREY, SMALL, TITLE, new_figure, wrapped
 from ..foils.figures import BLUE, ORANGE, legend_above
 

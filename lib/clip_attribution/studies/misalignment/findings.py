@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from ...metrics.protocol_rows import FREQUENT, METHOD
-from ...metrics.protocols import EVERY, WHOLE
+from ...datasets.protocol_rows import FREQUENT, METHOD
+from ...datasets.protocols import EVERY, WHOLE
 from ..foils.findings import FEW, estimate, listed, versus
 from .cases import SPLITS
 from .tables import TITLES, Measured, whole

@@ -12,12 +12,12 @@ import pandas as pd
 
 from ...datasets import MISALIGNMENT, get_benchmark, names_of
 from ...datasets.export import RECEIPT, check_types, export
+from ...datasets.protocol_rows import METHOD
 from ...datasets.published import beside
 from ...errors import UserError
 from ...evaluation.report import interval, number
 from ...evaluation.run import evaluate, folder_of
 from ...io.tables import digest
-from ...metrics.protocol_rows import METHOD
 from ...models.nli import load_nli
 from .cases import with_foils
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .intervals import average_precision, correlation_estimate, ratio_estimate
-from .words import detection_chance, detection_estimates
+from ..metrics.intervals import average_precision, correlation_estimate, ratio_estimate
+from ..metrics.words import detection_chance, detection_estimates
 
 COLUMNS = (
     "measure",

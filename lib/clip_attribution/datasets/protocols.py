@@ -19,8 +19,17 @@ from operator import eq
 import numpy as np
 import pandas as pd
 
-from .baselines import caption_scores, frequent_words, random_words, seen_words, share
-from .misalignment import EPSILON, find
+from ..metrics.baselines import caption_scores, frequent_words, random_words, seen_words, share
+from ..metrics.misalignment import EPSILON, find
+from ..metrics.words import (
+    bare_words,
+    fits,
+    has_public_words,
+    overlap_counts,
+    public_index_counts,
+    token_counts,
+    token_table,
+)
 from .protocol_rows import (
     FREQUENT,
     METHOD,
@@ -34,15 +43,6 @@ from .protocol_rows import (
     prepare,
     row,
     tidy,
-)
-from .words import (
-    bare_words,
-    fits,
-    has_public_words,
-    overlap_counts,
-    public_index_counts,
-    token_counts,
-    token_table,
 )
 
 RICH_HF_EPSILON = -1e-5
