@@ -20,7 +20,8 @@ from ..models.blip import load_blip
 from ..models.clip import load_clip
 from ..models.nli import load_nli
 from .composition import ARO_PARTS, RETRIEVAL, aro_notes, aro_rule, measure
-from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, tables
+from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground
+from .grounding import metric_table as tables
 from .misalignment import PROTOCOLS
 from .score import say, score_table
 
