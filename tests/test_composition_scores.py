@@ -296,7 +296,8 @@ def test_similarity_is_the_cosine_of_the_two_sentences(clip):
     a, b = clip.encode_texts(["a dog", "two dogs"])
     assert result["cosine"][0] == pytest.approx(float(a @ b), abs=1e-6)
     assert result["cosine"][1] == pytest.approx(1, abs=1e-6) and np.isnan(result["cosine"][2])
-    assert table["n"].tolist() == [2, 2] and value(table, "Pearson") == pytest.approx(100)
+    assert table["n"].tolist() == [2, 2]
+    assert np.isnan(value(table, "Pearson"))  # two pairs always correlate by 1 or -1
 
 
 # Aggregates by hand

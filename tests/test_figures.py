@@ -57,7 +57,7 @@ def test_dependencies_follow_imports_and_stop_there():
     foils = {"studies/foils/table.py", "studies/foils/figures.py"}
     assert {*foils, "attribution/engine.py", "scenes/vocabulary.py", "models/clip.py"} <= names
     assert not names & {"cli/__init__.py", "evaluation/score.py", "training/pretrain.py"}
-    assert not names & {"explorer/widget.py", "display/explanation.py"}
+    assert not names & {"explore/widget.py", "display/explanation.py"}
     table = names_of(PACKAGE / "studies" / "shared_table.py")
     assert "studies/foils/table.py" in table
     assert not table & {"plots/style.py", "studies/foils/figures.py"}

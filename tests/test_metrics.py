@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.intervals import (
+    WEIGHTED,
     average_precision,
     correlation_estimate,
     foil_wins,
@@ -16,7 +17,6 @@ from clip_attribution.metrics.intervals import (
     location_hits,
     mean_estimate,
     ratio_estimate,
-    weighted_correlation,
 )
 
 
@@ -140,11 +140,11 @@ def test_a_weighted_correlation_is_that_of_repeated_rows(kind):
     expected = [
         getattr(stats, f"{kind}r")(np.repeat(x, w), np.repeat(y, w)).statistic for w in weights
     ]
-    assert weighted_correlation(x, y, weights, kind) == pytest.approx(expected, abs=1e-12)
+    assert WEIGHTED[kind](weights, x, y) == pytest.approx(expected, abs=1e-12)
     copies = correlation_estimate(np.repeat(x, 4), np.repeat(y, 4), kind, np.repeat(range(30), 4))
     assert copies == pytest.approx(correlation_estimate(x, y, kind))
     alone = np.eye(30)[:2] * 7  # one row seven times: no correlation
-    assert np.isnan(weighted_correlation(x, y, alone, kind)).all()
+    assert np.isnan(WEIGHTED[kind](alone, x, y)).all()
 
 
 def test_a_correlation_that_is_not_defined_is_missing():

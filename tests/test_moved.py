@@ -5,6 +5,7 @@ from importlib import import_module
 
 import pytest
 
+from clip_attribution.dependencies import PACKAGE as PACKAGE_FOLDER
 from clip_attribution.moved import PACKAGE, PLACES, Moved
 
 
@@ -41,3 +42,11 @@ def test_other_names_are_not_there(name):
     with warnings.catch_warnings(), pytest.raises(ModuleNotFoundError):
         warnings.simplefilter("ignore", DeprecationWarning)
         import_module(f"{PACKAGE}.{name}")
+
+
+def test_no_room_hides_a_front_name():
+    """A room of the name of a function would replace it once it is imported."""
+    import clip_attribution
+
+    for name in clip_attribution.__all__:
+        assert not (PACKAGE_FOLDER / name).exists() and not (PACKAGE_FOLDER / f"{name}.py").exists()

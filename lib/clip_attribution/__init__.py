@@ -14,7 +14,7 @@ _HOMES = {
     "attribute": "attribution",
     "attribute_all_variants": "attribution",
     "explain": "display",
-    "explorer": "explorer",
+    "explorer": "explore",
     "image_attribution": "heatmaps",
     "load_clip": "models",
 }

@@ -16,7 +16,7 @@ import pandas as pd
 from ..datasets.aro import find_excluded
 from ..errors import UserError
 from ..metrics.composition import COLUMNS, resampled_shares, weighted_mean
-from ..metrics.intervals import mean_estimate
+from ..metrics.intervals import interval, mean_estimate
 from .choices import retrieval_scores, score_choices, sts_scores, winoground_correct
 
 ATTRIBUTES = ("action", "color", "material", "size", "state")
@@ -248,7 +248,7 @@ def _table(good, weights: dict, groups: list[str], seed) -> pd.DataFrame:
         at = [groups.index(name) for name in part]
         weight = np.array(list(part.values()))
         values = 100 * weighted_mean(shares[:, at], weight)
-        low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+        low, high = interval(values[1:])
         expected = 100 * float(chance[at] @ weight)
         rows.append((measure, label, values[0], low, high, counts[at].sum(), expected, ""))
     return pd.DataFrame(rows, columns=COLUMNS)

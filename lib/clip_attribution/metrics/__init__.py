@@ -3,6 +3,7 @@
 from .intervals import (
     Estimate,
     average_precision,
+    bootstrap,
     correlation_estimate,
     foil_wins,
     located,
@@ -10,11 +11,13 @@ from .intervals import (
     location_hits,
     mean_estimate,
     ratio_estimate,
+    resampled,
 )
 
 __all__ = [
     "Estimate",
     "average_precision",
+    "bootstrap",
     "correlation_estimate",
     "foil_wins",
     "located",
@@ -22,4 +25,5 @@ __all__ = [
     "location_hits",
     "mean_estimate",
     "ratio_estimate",
+    "resampled",
 ]

@@ -5,9 +5,9 @@ from math import comb
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
-from scipy.stats import rankdata
 
-RESAMPLES = 1000
+from .intervals import RESAMPLES, correlation_estimate, interval, resampled
+
 COLUMNS = ("measure", "group", "value", "low", "high", "n", "chance", "missing")
 
 
@@ -19,20 +19,15 @@ def resampled_shares(hits, group, unit, n_groups: int, seed: int = 0) -> np.ndar
     """
     if not len(hits):
         return np.full((1 + RESAMPLES, n_groups), np.nan)
-    n_units = int(unit.max()) + 1
-    shape = (n_groups, n_units)
-    count = coo_matrix((np.ones(len(hits)), (group, unit)), shape).tocsr()
-    right = coo_matrix((hits, (group, unit)), shape).tocsr()
-    rng, found = np.random.default_rng(seed), []
-    for number in range(RESAMPLES + 1):
-        times = (
-            np.ones(n_units)
-            if number == 0
-            else np.bincount(rng.integers(n_units, size=n_units), minlength=n_units)
+    shape = (int(unit.max()) + 1, n_groups)
+    count = coo_matrix((np.ones(len(hits)), (unit, group)), shape).tocsr()
+    right = coo_matrix((hits, (unit, group)), shape).tocsr()
+    with np.errstate(invalid="ignore"):
+        return resampled(
+            lambda weights, top, bottom: (weights @ top) / (weights @ bottom),
+            (right, count),
+            seed=seed,
         )
-        with np.errstate(invalid="ignore"):
-            found.append((right @ times) / (count @ times))
-    return np.array(found)
 
 
 def weighted_mean(shares, weight) -> np.ndarray:
@@ -57,7 +52,7 @@ def recall_table(of_text, of_image, owner, seed: int = 0) -> pd.DataFrame:
             chance = 100 * (1 - np.mean(none) if name == "I2T" else min(k / m, 1)) if m else np.nan
             hits = (ranks < k).astype(float)
             shares = 100 * resampled_shares(hits, np.zeros(len(hits), int), unit, 1, seed)[:, 0]
-            low, high = np.percentile(shares[1:], [2.5, 97.5])
+            low, high = interval(shares[1:])
             rows.append((f"{name} R@{k}", "all", shares[0], low, high, len(hits), chance, ""))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -65,20 +60,11 @@ def recall_table(of_text, of_image, owner, seed: int = 0) -> pd.DataFrame:
 def correlation_table(cosine, score, seed: int = 0) -> pd.DataFrame:
     """Spearman and Pearson correlation times 100 of [n] and [n], resampled by pairs.
 
-    NaN where there are fewer than two pairs or one side has no spread.
+    NaN where there are fewer than three pairs or one side has no spread.
     """
-    rng, n = np.random.default_rng(seed), len(cosine)
-    draws = [np.arange(n)] + [rng.integers(n, size=n) for _ in range(RESAMPLES)] if n else []
     rows = []
-    for measure, prepare in (("Spearman", rankdata), ("Pearson", np.asarray)):
-        values = [100 * _pearson(prepare(cosine[d]), prepare(score[d])) for d in draws] or [np.nan]
-        spread = values[1:] if np.isfinite(values[1:]).any() else [np.nan]
-        low, high = np.nanpercentile(spread, [2.5, 97.5])
-        rows.append((measure, "all", values[0], low, high, n, 0.0, ""))
+    for kind in ("spearman", "pearson"):
+        value, low, high, _ = correlation_estimate(cosine, score, kind, seed=seed)
+        scaled = (100 * value, 100 * low, 100 * high)
+        rows.append((kind.capitalize(), "all", *scaled, len(cosine), 0.0, ""))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _pearson(a, b) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else np.nan

@@ -1,14 +1,21 @@
-"""Estimates with their uncertainty: every number comes with an interval and its n."""
+"""Estimates with their uncertainty: every number comes with an interval and its n.
 
+There is one bootstrap, `resampled`: units that belong together (the captions of an image, a
+caption and its foil) are drawn whole, with replacement, and a statistic is a function of how often
+each row was drawn. Intervals are 95 % percentile intervals.
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr
 
 from ..errors import UserError
 
 RESAMPLES = 2000
+LEVELS = (2.5, 97.5)  # percent: the ends of every interval
 CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
 _CELLS = 1 << 18  # resampled numbers held at a time: bounds memory, and fits the cache
 _NO_SPREAD = 1e-9  # what rounding leaves of the spread of equal values
@@ -26,30 +33,65 @@ class Estimate(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
 
 
-def mean_estimate(values, seed: int = 0, confidence: float = 0.95) -> Estimate:
-    """Mean of independent values [n], with its percentile bootstrap interval.
+def resampled(statistic: Callable, columns, units=None, seed: int = 0) -> np.ndarray:
+    """A statistic of the rows as they are, then of `RESAMPLES` bootstrap samples.
 
-    NaN values are left out and not counted. With fewer than two values, or no spread, the interval
-    is the value itself (n tells how little that is worth).
+    Parameters
+    ----------
+    statistic
+        Function of (weights, *columns) with weights float [r, n], how often each row counts in each
+        of r samples; returns one value or more a sample, [r, ...].
+    columns
+        Arrays or sparse matrices of n >= 1 rows.
+    units
+        What belongs together and is drawn whole, [n]; each row alone by default.
+    seed
+        A seed and a number of units give one set of samples, whatever the statistic.
+
+    Returns
+    -------
+    ndarray [1 + RESAMPLES, ...]
     """
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
+    rows = columns[0].shape[0]
+    codes = None if units is None else pd.factorize(np.asarray(units))[0]
+    n = rows if codes is None else int(codes.max()) + 1
+    rng, size = np.random.default_rng(seed), max(1, _CELLS // rows)
+    found = [statistic(np.ones((1, rows)), *columns)]
+    for start in range(0, RESAMPLES, size):
+        count = min(size, RESAMPLES - start)
+        drawn = rng.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(float)
+        found.append(statistic(weights if codes is None else weights[:, codes], *columns))
+    return np.concatenate(found)
+
+
+def interval(samples) -> np.ndarray:
+    """The ends [2, ...] of the interval of samples [r, ...]; NaN samples are left out."""
+    samples = np.asarray(samples, float)
+    empty = np.isnan(samples).all(0)
+    ends = np.nanpercentile(np.where(empty, 0, samples), LEVELS, axis=0)
+    return np.where(empty, np.nan, ends)
+
+
+def bootstrap(statistic: Callable, columns, units=None, seed: int = 0) -> Estimate:
+    """The `Estimate` of a statistic of one value; arguments as of `resampled`.
+
+    The estimate's n is the number of units. With fewer than two the interval is the value itself.
+    """
+    rows = columns[0].shape[0]
+    n = rows if units is None else len(pd.unique(np.asarray(units)))
+    if n == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    mean = float(values.mean())
-    if len(values) < 2 or np.ptp(values) == 0:
-        return Estimate(mean, mean, mean, len(values))
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        vectorized=True,
-        batch=100,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(mean, float(found.low), float(found.high), len(values))
+    if n == 1:
+        value = float(statistic(np.ones((1, rows)), *columns)[0])
+        return Estimate(value, value, value, 1)
+    value, *samples = resampled(statistic, columns, units, seed)
+    return Estimate(float(value), *map(float, interval(samples)), n)
+
+
+def mean_estimate(values, seed: int = 0) -> Estimate:
+    """Mean of independent values [n]; NaN values are left out and not counted."""
+    return ratio_estimate(values, seed=seed)
 
 
 def foil_wins(cosine, is_foil, pair) -> pd.Series:
@@ -99,24 +141,16 @@ def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
     count as one threshold, as in scikit-learn. The estimate's n is the number of groups.
     """
     positive, score = np.asarray(positive, bool), np.asarray(score, float)
-    groups = np.arange(len(score)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    groups = np.arange(len(score)) if groups is None else np.asarray(groups)
     keep = ~np.isnan(score)
-    positive, score, groups = positive[keep], score[keep], pd.factorize(groups[keep])[0]
-    n = int(groups.max()) + 1 if len(groups) else 0
+    positive, score, groups = positive[keep], score[keep], groups[keep]
+    n = len(pd.unique(groups))
     if not positive.any() or n < 2:
         return Estimate(np.nan, np.nan, np.nan, n)
-    rng = np.random.default_rng(seed)
-    size, drawn = max(1, _CELLS // len(score)), []
-    for start in range(0, RESAMPLES // 2, size):
-        count = min(size, RESAMPLES // 2 - start)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=count)[:, groups]
-        drawn.append(weighted_ap(positive, score, weights))
-    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
-    value = weighted_ap(positive, score, np.ones((1, len(score))))[0]
-    return Estimate(float(value), float(low), float(high), n)
+    return bootstrap(weighted_ap, (positive, score), groups, seed)
 
 
-def weighted_ap(positive, score, weights) -> np.ndarray:
+def weighted_ap(weights, positive, score) -> np.ndarray:
     """Average precision of rows counted `weights` [r, n] times each, [r]."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.diff(score[order]) != 0, True)
@@ -143,15 +177,19 @@ def ratio_estimate(numerator, denominator=None, groups=None, seed: int = 0) -> E
     top, bottom = (np.bincount(codes, values[keep], n) for values in (top, bottom))
     if bottom.sum() == 0:
         return Estimate(np.nan, np.nan, np.nan, n)
-    value = float(top.sum() / bottom.sum())
-    if n < 2:
-        return Estimate(value, value, value, n)
-    rng, size, drawn = np.random.default_rng(seed), max(1, _CELLS // n), []
-    for start in range(0, RESAMPLES, size):
-        rows = rng.integers(n, size=(min(size, RESAMPLES - start), n))
-        drawn.append(_divided(top[rows].sum(1), bottom[rows].sum(1)))
-    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
-    return Estimate(value, float(low), float(high), n)
+    return bootstrap(weighted_ratio, (top, bottom), seed=seed)
+
+
+def weighted_ratio(weights, top, bottom) -> np.ndarray:
+    """Σ top / Σ bottom of rows counted `weights` [r, n] times each, [r]; NaN over 0."""
+    return _divided(weights @ top, weights @ bottom)
+
+
+def weighted_difference(weights, values, side) -> np.ndarray:
+    """Mean of the values on side 1 less that on side 0, of rows counted `weights` times, [r]."""
+    return weighted_ratio(weights, values * side, side) - weighted_ratio(
+        weights, values * (1 - side), 1 - side
+    )
 
 
 def _divided(top, bottom) -> np.ndarray:
@@ -179,27 +217,29 @@ def correlation_estimate(x, y, kind: str = "pearson", groups=None, seed: int = 0
     x, y = x[keep], y[keep]
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Estimate(np.nan, np.nan, np.nan, n)
-    value, rng, drawn = float(CORRELATIONS[kind](x, y).statistic), np.random.default_rng(seed), []
-    size = max(1, _CELLS // len(x))
-    for start in range(0, RESAMPLES, size):
-        count = min(size, RESAMPLES - start)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=count)[:, codes].astype(float)
-        drawn.append(weighted_correlation(x, y, weights, kind))
-    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
-    return Estimate(value, float(low), float(high), n)
+    found = bootstrap(WEIGHTED[kind], (x, y), codes, seed)
+    return found._replace(value=float(CORRELATIONS[kind](x, y).statistic))
 
 
-def weighted_correlation(x, y, weights, kind: str = "pearson") -> np.ndarray:
-    """Correlation of rows counted `weights` [r, n] times each, [r]; NaN where one is constant."""
-    if kind == "spearman":
-        x, y = weighted_ranks(x, weights), weighted_ranks(y, weights)
-    else:
-        x, y = ((v - v.mean()) / v.std() for v in (x, y))
+def weighted_spearman(weights, x, y) -> np.ndarray:
+    """Spearman's correlation of rows counted `weights` [r, n] times each, [r]."""
+    return weighted_pearson(weights, weighted_ranks(x, weights), weighted_ranks(y, weights))
+
+
+def weighted_pearson(weights, x, y) -> np.ndarray:
+    """Pearson's correlation of rows counted `weights` [r, n] times each, [r].
+
+    NaN where x or y is constant.
+    """
     total = weights.sum(1, keepdims=True)
+    x, y = ((v - v.mean(-1, keepdims=True)) / v.std(-1, keepdims=True) for v in (x, y))
     x, y = (v - (weights * v).sum(1, keepdims=True) / total for v in (x, y))
     xy, xx, yy = ((weights * product).sum(1) for product in (x * y, x * x, y * y))
     spread = np.sqrt(xx * yy)
     return np.divide(xy, spread, out=np.full(len(xy), np.nan), where=spread > _NO_SPREAD)
+
+
+WEIGHTED = {"pearson": weighted_pearson, "spearman": weighted_spearman}
 
 
 def weighted_ranks(values, weights) -> np.ndarray:

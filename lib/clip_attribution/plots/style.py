@@ -4,16 +4,11 @@ Every function draws `data` on `ax` (a new figure where `ax` is None) and return
 `use_style` once before. Colours are those of `colours`: one diverging scale, centred on 0.
 """
 
-import textwrap
-from functools import lru_cache
-
 import numpy as np
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .colours import (
@@ -25,9 +20,18 @@ from .colours import (
     symmetric_limit,
     text_colour,
 )
+from .lettering import (
+    COLUMN,
+    NORMAL,
+    SMALL,
+    TITLE,
+    flow,
+    plain_labels,
+    short,
+    text_width,
+    wrapped,
+)
 
-COLUMN = 85 / 25.4  # inches: the width of one column of a two-column paper
-SMALL, NORMAL, TITLE = 6.5, 7.5, 8  # points
 INK, GREY = "#1a1a1a", "#6b6b6b"
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -101,18 +105,6 @@ def named_rows(ax, names) -> None:
     sns.despine(ax=ax, left=True)
 
 
-def short(words, most: int = 20) -> list[str]:
-    """The words, over-long ones cut and ended by an ellipsis."""
-    return [word if len(word) <= most else word[: most - 1] + "…" for word in words]
-
-
-def plain_labels(ticks, bold) -> None:
-    """Show tick labels letter by letter (a caption's $ is no formula), some of them bold."""
-    for tick, strong in zip(ticks, bold, strict=True):
-        tick.label1.set_parse_math(False)
-        tick.label1.set_fontweight("bold" if strong else "normal")
-
-
 def caption_panel(data, ax=None, limit: float | None = None):
     """The caption as running text, each word on the colour of its attribution, its value below.
 
@@ -155,24 +147,6 @@ def caption_panel(data, ax=None, limit: float | None = None):
         ax.annotate(value, xytext=(x + 1, -y - 13), **at, size=SMALL - 0.5, color=GREY)
     ax.set_axis_off()
     return ax.figure
-
-
-@lru_cache(maxsize=4096)
-def text_width(text: str, size: float) -> float:
-    """Width of a line of plain text in points."""
-    with rc_context({"text.parse_math": False}):
-        return TextPath((0, 0), text, size=size).get_extents().width
-
-
-def flow(widths: list[float], line: float, height: float = 24) -> list[tuple[float, float]]:
-    """Left and top in points, from the upper left corner, of boxes set like words on lines."""
-    places, x, y = [], 0.0, 0.0
-    for width in widths:
-        if x and x + width > line:
-            x, y = 0.0, y + height
-        places.append((x, y))
-        x += width
-    return places
 
 
 def heatmap_panel(picture, data, ax=None, limit=None, unit="cosine", reason=None):
@@ -304,13 +278,3 @@ def picture_and_map(figure, explanation) -> None:
         unit=explanation.facts["unit"],
         reason=explanation.no_heatmap,
     )
-
-
-def wrapped(title: str, size: float = TITLE) -> str:
-    """A title cut into lines that fit the column; a word stays with its value."""
-    title = title.replace("” (", "”\u00a0(")
-    for width in range(90, 0, -5):
-        lines = textwrap.wrap(title, width) or [""]
-        if max(text_width(line, size) for line in lines) < 72 * COLUMN - 12:
-            break
-    return "\n".join(lines)

@@ -7,7 +7,7 @@ n (independent units), chance, and cosine (the average precision of the bare cos
 import numpy as np
 import pandas as pd
 
-from ...metrics.intervals import RESAMPLES, location_hits, mean_estimate, weighted_ap
+from ...metrics.intervals import bootstrap, location_hits, mean_estimate, weighted_ap
 from ...metrics.misalignment import EPSILON, f_clip_scores
 from .table import (
     PUNCTUATION,
@@ -87,14 +87,14 @@ def _paired(table, variant, against, layers, labels) -> list[dict]:
 
 
 def _precision_gain(pairs, one, other, seed: int = 0) -> dict:
-    positive, (groups, ids) = ~pairs["is_foil"].to_numpy(bool), pd.factorize(scene_id(pairs))
-    n, rng = len(ids), np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES // 2)
-    weights = np.vstack([np.ones(n, int), weights])[:, groups]
     scores = (f_clip_scores(words, pairs, "min") for words in (one, other))
-    gain = np.subtract(*(weighted_ap(positive, score, weights) for score in scores))
-    low, high = np.nanpercentile(gain[1:], [2.5, 97.5])
-    return {"value": float(gain[0]), "low": float(low), "high": float(high), "n": n}
+    columns = (~pairs["is_foil"].to_numpy(bool), *scores)
+    return bootstrap(weighted_gain, columns, scene_id(pairs), seed)._asdict()
+
+
+def weighted_gain(weights, positive, one, other) -> np.ndarray:
+    """How much the average precision of one score lies above another's, [r]."""
+    return weighted_ap(weights, positive, one) - weighted_ap(weights, positive, other)
 
 
 def share_by_layer(table: AblationTable) -> pd.DataFrame:
@@ -137,13 +137,13 @@ def separation_by_pos(words: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         foiled = own["foiled"].to_numpy(bool)
         if tag != PUNCTUATION and foiled.any() and not foiled.all():
             low = own["attribution"].to_numpy(float)
-            value, (below, above) = _below(low, foiled, pd.factorize(own["pair_id"])[0], seed)
+            found = bootstrap(weighted_below, (low, foiled), own["pair_id"], seed)
             rows.append(
                 {
                     "pos": tag,
-                    "value": value,
-                    "low": below,
-                    "high": above,
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
                     "n": int(foiled.sum()),
                     "aligned": int((~foiled).sum()),
                 }
@@ -151,19 +151,15 @@ def separation_by_pos(words: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _below(values, foiled, captions, seed):
-    """P(foiled < aligned), ties half, and its interval by drawing captions anew."""
-    rng, n = np.random.default_rng(seed), captions.max() + 1
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES // 2)
-    weights = np.vstack([np.ones(n, int), weights])[:, captions].astype(float)
+def weighted_below(weights, values, foiled) -> np.ndarray:
+    """P(foiled < aligned), ties half, of rows counted `weights` [r, n] times each, [r]."""
     order = np.argsort(values, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
     lower = np.cumsum((weights * foiled)[:, order], axis=1)[:, ends]  # foiled up to each value
     upto = np.cumsum((weights * ~foiled)[:, order], axis=1)[:, ends]
     tied = lower - np.diff(lower, axis=1, prepend=0) / 2
     with np.errstate(invalid="ignore"):
-        result = (np.diff(upto, axis=1, prepend=0) * tied).sum(1) / (lower[:, -1] * upto[:, -1])
-    return float(result[0]), np.nanpercentile(result[1:], [2.5, 97.5]).tolist()
+        return (np.diff(upto, axis=1, prepend=0) * tied).sum(1) / (lower[:, -1] * upto[:, -1])
 
 
 def agreement(truth: list[str], tags: list[str], pair_ids) -> pd.DataFrame:

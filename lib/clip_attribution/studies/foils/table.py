@@ -26,6 +26,7 @@ from ...metrics.intervals import (
     location_chance,
     location_hits,
     mean_estimate,
+    ratio_estimate,
 )
 from ...metrics.misalignment import EPSILON, f_clip_scores
 from ...versions import package_version
@@ -239,37 +240,16 @@ def detection_by_pos(words: pd.DataFrame, epsilon: float = EPSILON, seed: int = 
     own = words[words["pos"] != PUNCTUATION]
     found = (own["attribution"] < epsilon).to_numpy()
     foiled = own["foiled"].to_numpy(bool)
-    captions, ids = pd.factorize(own["pair_id"])
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(ids), np.full(len(ids), 1 / max(len(ids), 1)), size=1000)
-    weights = np.vstack([np.ones(len(ids), int), weights])[:, captions]
     rows = []
     for tag in sorted(own["pos"].unique()):
         mine = (own["pos"] == tag).to_numpy()
         hit, miss = mine & found & foiled, mine & ~found & foiled
-        false = mine & found & ~foiled
-        tp, fn, fp = (weights[:, m].sum(1).astype(float) for m in (hit, miss, false))
-        for measure, values in _detection(tp, fp, fn).items():
-            drawn = values[1:][~np.isnan(values[1:])] if (tp + fn)[0] else []
-            low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
-            rows.append(
-                {
-                    "pos": tag,
-                    "measure": measure,
-                    "value": values[0],
-                    "low": low,
-                    "high": high,
-                    "n": int((tp + fn)[0]),
-                    "words": int(mine.sum()),
-                }
-            )
+        false, n = mine & found & ~foiled, int((mine & foiled).sum())
+        over = {"precision": hit + false * 1.0, "recall": hit + miss * 1.0}
+        over["F1"] = hit + (miss + false * 1.0) / 2
+        for measure, bottom in over.items():
+            value, low, high, _ = ratio_estimate(hit, bottom, own["pair_id"], seed)
+            ends = {"low": low, "high": high} if n else {"low": np.nan, "high": np.nan}
+            row = {"pos": tag, "measure": measure, "value": value, **ends, "n": n}
+            rows.append(row | {"words": int(mine.sum())})
     return pd.DataFrame(rows)
-
-
-def _detection(tp, fp, fn) -> dict[str, np.ndarray]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "precision": tp / (tp + fp),
-            "recall": tp / (tp + fn),
-            "F1": 2 * tp / (2 * tp + fp + fn),
-        }

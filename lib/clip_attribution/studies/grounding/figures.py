@@ -10,44 +10,29 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ...evaluation.grounding import NAMES, heat
+from ...evaluation.grounding import heat
 from ...io.images import open_image
 from ...metrics.maps import prepare
 from ...plots.colours import PALETTE, overlay
-from ...plots.style import GREY, INK, SMALL, named_rows, new_figure
+from ...plots.style import GREY, INK, SMALL, new_figure
 from ..foils.figures import legend_above
 from .comparisons import COMPARED, GRADED
+from .marks import (
+    FLOORS,
+    LABELS,
+    cumulative,
+    floor_handles,
+    in_order,
+    method_dots,
+    method_legend,
+    palette,
+)
 
-LABELS = {
-    "iou_soft": "IoU, soft",
-    "iou_binary": "IoU, binary",
-    "dice_soft": "Dice, soft",
-    "dice_binary": "Dice, binary",
-    "wdp_soft": "WDP, soft",
-    "wdp_binary": "WDP, binary",
-    "wdp_norm": "WDP, normalised",
-    "io_ratio": "IO ratio",
-    "pg_hit": "PG accuracy",
-    "pg_uncertain": "PG uncertainty",
-}
 SWEEPS = {
     "uncertain": "as stated",
     "uncertain_merged": "near tops merged",
     "contested": "all maxima",
 }
-FLOORS = dict(zip(NAMES.values(), ("--", ":"), strict=True))  # baselines and their lines
-TASKS = ("object", "attribute", "relation")
-
-
-def palette(methods) -> dict[str, tuple]:
-    """The colour of each method, the same in every figure."""
-    return dict(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True))
-
-
-def method_legend(figure, colours: dict, *more, ncols: int = 3) -> None:
-    """One legend for all panels: the methods' colours, then further entries."""
-    lines = [Line2D([], [], color=c, linewidth=1.4, label=m) for m, c in colours.items()]
-    legend_above(figure, *lines, *more, ncols=ncols)
 
 
 # ---------------------------------------------------------------- distributions
@@ -76,24 +61,6 @@ def metric_distributions(measured: dict, table):
     return figure
 
 
-def cumulative(ax, measured: dict, metric: str, colours: dict) -> None:
-    """One line a method: the share of its phrases whose measure is at most x."""
-    for method, frame in measured.items():
-        values = np.sort(frame[metric].dropna())
-        share = np.arange(1, len(values) + 1) / max(1, len(values))
-        ax.plot(
-            [0, *values, 1],
-            [0, *share, 1],
-            color=colours[method],
-            linewidth=0.9,
-            drawstyle="steps-post",
-        )
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1))
-    ax.set_xticklabels(("0", "0.5", "1"))
-    ax.tick_params(labelsize=SMALL)
-    sns.despine(ax=ax)
-
-
 def task_distributions(measured: dict):
     """The same cumulative distributions, a column for each task."""
     colours, frame = palette(measured), next(iter(measured.values()))
@@ -111,43 +78,6 @@ def task_distributions(measured: dict):
     figure.supylabel("share of phrases at or below", size=7.5)
     method_legend(figure, colours)
     return figure
-
-
-def in_order(tasks) -> list[str]:
-    """The distinct tasks, those of TASKS first and in its order."""
-    return sorted(set(tasks), key=[*TASKS, *sorted(set(tasks) - set(TASKS))].index)
-
-
-def method_dots(ax, table, colours: dict, shift: float = 0, hollow: bool = False) -> None:
-    """One dot with its interval a method, from the top; grey marks for the baselines."""
-    order = list(colours)
-    for y, (method, colour) in enumerate(colours.items()):
-        row = table[table["scorer"] == method].iloc[0]
-        around = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-        ax.errorbar(
-            row["value"],
-            y + shift,
-            xerr=around,
-            fmt="o",
-            color=colour,
-            markersize=3,
-            markerfacecolor="white" if hollow else colour,
-            linewidth=1,
-            capsize=1.5,
-            capthick=0.8,
-        )
-    for name in FLOORS:
-        for value in table[table["scorer"] == name]["value"]:
-            ax.axvline(value, color=GREY, linewidth=0.8, linestyle=FLOORS[name])
-    named_rows(ax, order)
-
-
-def floor_handles() -> list[Line2D]:
-    """Legend entries of the baselines."""
-    return [
-        Line2D([], [], color=GREY, linewidth=0.8, linestyle=style, label=name)
-        for name, style in FLOORS.items()
-    ]
 
 
 def role_dots(table):

@@ -12,7 +12,14 @@ import pandas as pd
 from ...attribution import attribute, get_method
 from ...attribution.role_level import role_masks, roles_of
 from ...errors import UserError
-from ...metrics.intervals import RESAMPLES, mean_estimate, ratio_estimate
+from ...metrics.intervals import (
+    bootstrap,
+    interval,
+    mean_estimate,
+    ratio_estimate,
+    resampled,
+    weighted_difference,
+)
 from ...text.roles import ROLES
 
 METHODS = ("attention", "gradcam", "perturbation", "gradient", "integrated_gradients")
@@ -148,19 +155,18 @@ def paired_effect(gap: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
 
     NaN where there are fewer than two, or none differs from another.
     """
-    n = len(gap)
-    if n < 2 or np.ptp(gap) == 0:
+    if len(gap) < 2 or np.ptp(gap) == 0:
         return np.nan, np.nan, np.nan
-    mean, square = (resampled_means(values, seed) for values in (gap, gap**2))
-    spread = np.sqrt(np.clip(square - mean**2, 0, None) * n / (n - 1))
-    drawn = np.divide(mean, spread, out=np.full(len(mean), np.nan), where=spread > 0)
-    return float(gap.mean() / gap.std(ddof=1)), *np.nanpercentile(drawn, [2.5, 97.5])
+    return bootstrap(weighted_effect, (gap,), seed=seed)[:3]
 
 
-def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """Means of RESAMPLES bootstrap samples of values [n]; a seed and n give one set of samples."""
-    rng, n = np.random.default_rng(seed), len(values)
-    return np.array([values[rng.integers(n, size=n)].mean() for _ in range(RESAMPLES)])
+def weighted_effect(weights, gap) -> np.ndarray:
+    """Cohen's d of differences [n] counted `weights` [r, n] times each, [r]."""
+    n = len(gap)
+    mean = weights @ gap / n
+    squares = weights * (gap - mean[:, None]) ** 2
+    spread = np.sqrt(squares.sum(1) / (n - 1))
+    return np.divide(mean, spread, out=np.full(len(mean), np.nan), where=spread > 0)
 
 
 # ---------------------------------------------------------------- the parser against the truth
@@ -238,23 +244,29 @@ def ratio_curve(data: pd.DataFrame, least: int = LEAST, seed: int = 0) -> pd.Dat
 
 def curve_of(own: pd.DataFrame, least: int, seed: int) -> pd.DataFrame:
     """`ratio_curve` of one method; own sorted by ratio."""
-    correct, n, rng = own["correct"].to_numpy(float), len(own), np.random.default_rng(seed)
+    correct, n = own["correct"].to_numpy(float), len(own)
     at = np.unique(np.linspace(least - 1, n - 1, POINTS).astype(int))
-    drawn = []
-    for _ in range(RESAMPLES // 2):
-        times = np.bincount(rng.integers(n, size=n), minlength=n)
-        drawn.append(np.cumsum(times * correct)[at] / np.maximum(np.cumsum(times)[at], 1))
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    drawn = resampled(lambda weights, hits: running_share(weights, hits, at), (correct,), seed=seed)
+    low, high = interval(drawn[1:])
     return pd.DataFrame(
         {
             "ratio": own["ratio"].to_numpy()[at],
             "n": at + 1,
             "share": (at + 1) / n,
-            "accuracy": np.cumsum(correct)[at] / (at + 1),
+            "accuracy": drawn[0],
             "low": low,
             "high": high,
         }
     )
+
+
+def running_share(weights, hits, at) -> np.ndarray:
+    """Share of hits among the first at + 1 rows counted `weights` [r, n] times each, [r, len(at)].
+
+    0 where a sample holds none of these rows.
+    """
+    counted = np.cumsum(weights, axis=1)[:, at]
+    return np.cumsum(weights * hits, axis=1)[:, at] / np.maximum(counted, 1)
 
 
 def ratio_halves(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -269,9 +281,8 @@ def ratio_halves(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         above, below = correct[high_ratio], correct[~high_ratio]
         if min(len(above), len(below)) < 2:
             continue
-        upper, lower = (resampled_means(part, seed + k) for k, part in enumerate((above, below)))
-        drawn = upper - lower
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        sides = (correct, high_ratio.astype(float))
+        low, high = bootstrap(weighted_difference, sides, seed=seed)[1:3]
         rows.append(
             (
                 name,

@@ -1,0 +1,80 @@
+"""The library stays small: length of a file, lines of the core, what a figure pulls in."""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+from clip_attribution.dependencies import PACKAGE, library_files
+
+MOST = 300  # lines of a file
+LARGER = {"evaluation/run.py": 307}  # may shrink, not grow; no name may be added
+CORE = (
+    "errors",
+    "versions",
+    "io",
+    "text",
+    "metrics",
+    "models",
+    "trace",
+    "attribution",
+    "heatmaps",
+    "display",
+)
+CORE_LINES = 5520  # the aim is 4,500: lower this number whenever the core has shrunk
+LAYOUT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def code_lines(text: str) -> int:
+    """The lines that hold code: no blank lines, comments or docstrings."""
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in LAYOUT:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        holds_docstring = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if holds_docstring and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+def files(*rooms: str) -> list[Path]:
+    """The Python files of these rooms."""
+    places = [(PACKAGE / room, PACKAGE / f"{room}.py") for room in rooms]
+    return [p for room, file in places for p in (room.rglob("*.py") if room.is_dir() else [file])]
+
+
+def test_code_lines_leave_out_what_is_no_code():
+    text = '"""Said\nin two lines."""\n\n# why\nx = [\n    1,\n]\n\n\ndef f():\n    """Said."""\n'
+    assert code_lines(text) == 4
+
+
+def test_every_room_has_files():
+    assert all(path.is_file() for room in CORE for path in files(room))
+
+
+def test_no_file_is_long():
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text("utf-8").splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    long = {name: n for name, n in lengths.items() if n > LARGER.get(name, MOST)}
+    assert long == {}
+
+
+def test_the_core_does_not_grow():
+    assert sum(code_lines(path.read_text("utf-8")) for path in files(*CORE)) <= CORE_LINES
+
+
+def test_plots_pull_in_little():
+    """A figure is drawn from frames alone: no model, no benchmark behind it."""
+    allowed = {"__init__", "errors", "versions", "moved", "io", "metrics", "plots"}
+    found = {path.relative_to(PACKAGE).parts[0] for path in library_files(*files("plots"))}
+    assert {name.removesuffix(".py") for name in found} <= allowed
