@@ -20,8 +20,7 @@ from ..models.blip import load_blip
 from ..models.clip import load_clip
 from ..models.nli import load_nli
 from .composition import ARO_PARTS, RETRIEVAL, aro_notes, aro_rule, measure
-from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground
-from .grounding import metric_table as tables
+from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, estimates, ground
 from .misalignment import PROTOCOLS
 from .score import say, score_table
 
@@ -201,7 +200,7 @@ def evaluate_grounding(
     if blip is not None:
         measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
     found = pd.concat(
-        [tables(measured, seed=seed).assign(group="all"), tables(measured, "group", seed)]
+        [estimates(measured, seed=seed).assign(group="all"), estimates(measured, "group", seed)]
     )
     found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
     results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
