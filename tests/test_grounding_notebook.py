@@ -8,7 +8,7 @@ from PIL import Image
 from clip_attribution import load_clip
 from clip_attribution.datasets.export import export
 from clip_attribution.errors import UserError
-from clip_attribution.evaluation.grounding import HEADLINES, ground, metric_table
+from clip_attribution.evaluation.grounding import HEADLINES, estimates, ground
 from clip_attribution.metrics.summary import METRICS
 from clip_attribution.plots import style as plots
 from clip_attribution.studies.grounding.comparisons import (
@@ -300,7 +300,7 @@ def texts_of(figure):
 
 def test_every_figure_of_the_first_notebook_draws(clip, maps, measured, phrases):
     plots.use_style()
-    table, grouped = metric_table(measured), metric_table(measured, ["task", "group"])
+    table, grouped = estimates(measured), estimates(measured, ["task", "group"])
     wide = headline_table(table, HEADLINES)
     assert list(wide.index) == [*METHODS, "centre point", "uniform map"]
     assert wide.loc["centre point", "IoU, soft"] == "" and "[" in wide.loc["rollout", "IO ratio"]
@@ -330,7 +330,7 @@ def test_tasks_are_in_one_order():
 
 
 def test_a_distribution_ends_at_the_whole(measured):
-    figure = metric_distributions(measured, metric_table(measured))
+    figure = metric_distributions(measured, estimates(measured))
     lines = [line for ax in figure.axes[:8] for line in ax.lines]
     assert len(lines) == 8 * len(METHODS)
     for line in lines:

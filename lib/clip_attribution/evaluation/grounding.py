@@ -153,7 +153,7 @@ def picture_size(ref, root) -> tuple[int, int]:
     return picture.height, picture.width
 
 
-def metric_table(measured: dict[str, pd.DataFrame], by=(), seed: int = 0) -> pd.DataFrame:
+def estimates(measured: dict[str, pd.DataFrame], by=(), seed: int = 0) -> pd.DataFrame:
     """Means with intervals of every method, and of the baselines that know no picture.
 
     measured: {method: frame of `ground`}. Returns scorer, the columns of `by`, metric, value, low,

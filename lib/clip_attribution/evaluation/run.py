@@ -19,7 +19,7 @@ from ..models.blip import load_blip
 from ..models.clip import load_clip
 from ..models.nli import load_nli
 from .composition import is_retrieval, measure
-from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, ground, metric_table
+from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, estimates, ground
 from .report import finish, write_results
 from .score import say, score_table
 
@@ -215,10 +215,7 @@ def evaluate_grounding(
     if blip is not None:
         measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
     found = pd.concat(
-        [
-            metric_table(measured, seed=seed).assign(group="all"),
-            metric_table(measured, "group", seed),
-        ]
+        [estimates(measured, seed=seed).assign(group="all"), estimates(measured, "group", seed)]
     )
     found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
     results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)

@@ -5,7 +5,7 @@ from ...lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "...evaluation.grounding": "HEADLINES metric_table",
+        "...evaluation.grounding": "HEADLINES estimates",
         ".comparisons": "against_baselines against_blind correlations disagreements"
         " pointing_correlations sweep_all",
         ".figures": "correlation_map example_panels metric_distributions role_dots"

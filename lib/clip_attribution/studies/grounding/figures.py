@@ -41,7 +41,7 @@ SWEEPS = {
 def metric_distributions(measured: dict, table):
     """Cumulative distributions of every graded measure, and both shares of the pointing game.
 
-    measured: {method: frame}; table: `grounding_evaluation.tables` without groups.
+    measured: {method: frame}; table: `grounding.estimates` without groups.
     """
     colours = palette(measured)
     figure = new_figure(6.6)
@@ -83,7 +83,7 @@ def task_distributions(measured: dict):
 def role_dots(table):
     """PG accuracy and IO ratio of every method, a column a task; filled and hollow: the groups.
 
-    table: `grounding_evaluation.tables` by "task" and "group"; at most two groups are drawn, the
+    table: `grounding.estimates` by "task" and "group"; at most two groups are drawn, the
     largest. The baselines' lines are those of the first.
     """
     order = [name for name in dict.fromkeys(table["scorer"]) if name not in FLOORS]

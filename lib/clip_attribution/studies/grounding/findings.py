@@ -37,7 +37,7 @@ def report_phrases(frame) -> str:
 def headline_table(table, metrics) -> pd.DataFrame:
     """Methods as rows, measures as columns, "value [low, high]" in the cells.
 
-    table: `grounding_evaluation.tables` without groups. Baselines lack what they have no value for.
+    table: `grounding.estimates` without groups. Baselines lack what they have no value for.
     """
     own = table[table["metric"].isin(metrics)]
     cells = [estimate(row) if row["n"] else "" for _, row in own.iterrows()]
@@ -86,7 +86,7 @@ def finding_blind(data) -> str:
 def finding_roles(table) -> str:
     """Where each method hits most and least often, and whether the groups differ.
 
-    table: `grounding_evaluation.tables` by task and group, with at least FEW phrases each.
+    table: `grounding.estimates` by task and group, with at least FEW phrases each.
     """
     own = table[(table["metric"] == "pg_hit") & (table["n"] >= FEW)]
     own = own[~own["scorer"].isin(FLOORS)]
