@@ -3,36 +3,29 @@
 Add a method by one file with one decorated function; see `registry`.
 """
 
-from . import (
-    attention,
-    clip4dm,
-    gae,
-    gradcam,
-    gradient,
-    gradient_x_attention,
-    integrated_gradients,
-    perturbation,
-    rollout,
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _file in iter_modules(__path__):  # a method registers itself when its file is imported
+    import_module(f".{_file.name}", __name__)
+
+# after the loop, so that METHODS keeps the order of the files
+from .engine import Ablation, attribute, attribute_all_variants  # noqa: E402
+from .registry import (  # noqa: E402
+    METHODS,
+    RELU_VARIANTS,
+    get_method,
+    layered_methods,
+    resolve_layers,
 )
-from .engine import Ablation, attribute, attribute_all_variants
-from .registry import METHODS, RELU_VARIANTS, get_method, layered_methods, resolve_layers
 
 __all__ = [
     "METHODS",
     "RELU_VARIANTS",
     "Ablation",
-    "attention",
     "attribute",
     "attribute_all_variants",
-    "clip4dm",
-    "gae",
     "get_method",
-    "gradcam",
-    "gradient",
-    "gradient_x_attention",
-    "integrated_gradients",
     "layered_methods",
-    "perturbation",
     "resolve_layers",
-    "rollout",
 ]

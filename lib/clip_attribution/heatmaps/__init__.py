@@ -7,14 +7,20 @@
 
 A map is raw and has its sign; normalising and upsampling belong to `to_picture`. All methods
 differentiate or compare the score of one picture with one phrase and share the picture's forward
-pass among its phrases.
+pass among its phrases. Add a method by one file with one decorated function; see `registry`.
 """
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from .engine import heatmap_rows, heatmaps
 from .patches import image_attribution
 from .pixels import transform_of
 from .registry import METHODS, Method
 from .resize import normalised, to_picture
+
+for _file in iter_modules(__path__):  # a method registers itself when its file is imported
+    import_module(f".{_file.name}", __name__)
 
 __all__ = [
     "METHODS",

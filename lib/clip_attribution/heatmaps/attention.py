@@ -22,6 +22,8 @@ from ..errors import UserError
 from ..trace.hooks import count_layers
 from .batch import Batch
 from .patches import trace_images
+from .registry import ROW
+from .registry import method as register
 from .tower import Tower, find_tower
 
 
@@ -112,3 +114,26 @@ def _pooled_rollout(view: PoolerView) -> Tensor:
         step = step + torch.eye(step.shape[-1], device=step.device)
         row = (row[:, None] @ (step / step.sum(-1, keepdim=True)))[:, 0]
     return row
+
+
+register(
+    "gae_image",
+    signed=False,
+    towers=ROW,
+    paper="Chefer et al., ICCV 2021",
+    about="positive gradient times attention, followed through the layers used",
+)(partial(prepare, "gae"))
+register(
+    "rollout",
+    signed=False,
+    towers=ROW,
+    paper="arXiv 2005.00928",
+    about="attention followed through the layers; does not know the phrase",
+)(partial(prepare, "rollout"))
+register(
+    "clip4dm_image",
+    signed=True,
+    towers=ROW,
+    paper="arXiv 2412.18404",
+    about="signed gradient times attention, averaged over heads and layers",
+)(partial(prepare, "clip4dm"))

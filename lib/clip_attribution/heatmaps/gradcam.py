@@ -21,13 +21,22 @@ from torch import Tensor
 from ..attribution.registry import resolve_layers
 from ..errors import UserError
 from .batch import Batch, differentiate
+from .registry import EVERY, method
 from .tower import Tower, find_tower
 
 
+@method(
+    "gradcam",
+    signed=True,
+    towers=EVERY,
+    paper="Selvaraju et al., ICCV 2017",
+    about="channels weighted by the mean of their gradient",
+    relu=True,
+)
 def prepare(clip, layers=None):
     """A function from a Batch to its maps. layers: None (last block) or a list of one block."""
     tower = find_tower(clip.model)
-    at, inside = _place(tower, layers)
+    at, inside = place(tower, layers)
 
     def maps(batch: Batch) -> Tensor:
         output, gradient = differentiate(clip, batch, at, inside)
@@ -37,7 +46,8 @@ def prepare(clip, layers=None):
     return maps
 
 
-def _place(tower: Tower, layers):
+def place(tower: Tower, layers):
+    """The layer that is read, and the module inside it whose output is meant (None: its own)."""
     if not tower.blocks:
         if layers is not None:
             raise UserError(f"gradcam reads the last stage of a {tower.name}: leave layers at None")

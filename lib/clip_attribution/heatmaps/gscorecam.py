@@ -24,9 +24,18 @@ from torch.nn.functional import interpolate, normalize
 
 from ..errors import UserError
 from .batch import Batch, differentiate
+from .registry import EVERY, method
 from .tower import find_tower
 
 
+@method(
+    "gscorecam",
+    signed=False,
+    towers=EVERY,
+    paper="Chen et al., ACCV 2022",
+    about="channels weighted by the score of the picture seen through them",
+    upsampling="linear",
+)
 def prepare(clip, layers=None, k: int = 300, mask_batch: int = 128):
     """A function from a Batch to its maps.
 

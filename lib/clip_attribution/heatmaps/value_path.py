@@ -25,11 +25,19 @@ from torch.nn.functional import normalize
 from ..errors import UserError
 from ..trace.layouts import layout_of
 from .batch import Batch
+from .registry import ATTENTION, method
 from .tower import Tower, find_tower
 
 TOKENS = 8192  # patches that run as sequences of their own at a time: bounds memory
 
 
+@method(
+    "value_path",
+    signed=True,
+    towers=ATTENTION,
+    paper="Zhou et al., ECCV 2022",
+    about="cosine of phrase and patch, each patch read by itself",
+)
 def prepare(clip, layers=None, residual: bool = True):
     """A function from a Batch to its maps. layers has to be None: the last attention."""
     tower = find_tower(clip.model)
