@@ -55,6 +55,16 @@ def attribute(
     truncation, BOS and EOT included), truncated, what the method notes, and error: None, or one
     line that says why the row has no words. A row with an error does not touch the others.
     Raises UserError on unusable arguments and on towers where the method is undefined.
+
+    Examples
+    --------
+    >>> from clip_attribution import load_clip
+    >>> pair = {"image": "scene:1:3", "caption": "a yellow envelope on grass"}
+    >>> words, pairs = attribute(load_clip(), [pair])
+    >>> words.word[words.attribution.idxmin()]  # what CLIP rejects most
+    'envelope'
+    >>> len(words), len(pairs), pairs.error[0]
+    (5, 1, None)
     """
     chosen = get_method(method, "text", relu)
     check_options(chosen, options)

@@ -27,6 +27,13 @@ def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **
 
     Arguments as for `heatmap_rows`. Raises UserError also for a picture or phrase that cannot be
     used; `heatmap_rows` gives the reason of such a row and goes on.
+
+    Examples
+    --------
+    >>> from clip_attribution import load_clip
+    >>> maps = heatmaps(load_clip(), ["scene:1:3", "scene:1:3"], ["a sun", "grass"], "gradcam")
+    >>> maps.shape
+    (2, 8, 8)
     """
     maps = np.zeros((len(images), *find_tower(clip.model).grid), np.float32)
     for rows, found, reasons in heatmap_rows(clip, images, texts, method, **options):

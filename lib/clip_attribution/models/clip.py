@@ -114,6 +114,13 @@ def load_clip(
 
     Raises UserError: unknown name or tag, unusable file, an activation that contradicts the
     weights, no network, no such device.
+
+    Examples
+    --------
+    >>> clip = load_clip()
+    >>> clip.name, clip.image_size
+    ('scenes-clip', (64, 64))
+    >>> real = load_clip("ViT-B-32", "openai")  # doctest: +SKIP
     """
     device, dtype = _device(device), _dtype(precision)
     source = find_source(name, pretrained, model_config)
