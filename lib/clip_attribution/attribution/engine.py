@@ -70,7 +70,8 @@ def attribute(
     check_options(chosen, options)
     if level not in ("word", "token", "role"):
         raise UserError(f"unknown level {level!r}: choose word, token or role")
-    used, refused = used_layers(clip, chosen, layers, per_layer), {}
+    used = used_layers(clip, chosen, layers, per_layer)
+    refused: dict[int, str] = {}
     if level == "role":
         pairs, spans, refused = with_concepts(pairs, tagger)
         tagger = None  # it served the parser; a role has no part of speech

@@ -94,7 +94,8 @@ def bootstrap(statistic: Callable, columns, units=None, seed: int = 0) -> Estima
         value = float(statistic(np.ones((1, rows)), *columns)[0])
         return Estimate(value, value, value, 1)
     value, *samples = resampled(statistic, columns, units, seed)
-    return Estimate(float(value), *map(float, interval(samples)), n)
+    low, high = interval(samples)
+    return Estimate(float(value), float(low), float(high), n)
 
 
 def mean_estimate(values, seed: int = 0) -> Estimate:
