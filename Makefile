@@ -33,10 +33,11 @@ figures: $(READY)  ## make every figure that is out of date: [MODEL=ViT-B-32 PRE
 		--rerun-incomplete --max-checksum-file-size 0 --quiet host reason rules \
 		$(if $(strip $(GIVEN)),--config $(GIVEN))
 
-test: $(READY)  ## lint, check the form of code and notebooks, run the tests
+test: $(READY)  ## lint, check types and the form of code and notebooks, run the tests
 	@$(PY) -m ruff check $(PYTHON_FILES)
 	@$(PY) -m ruff format --check --quiet $(PYTHON_FILES) \
 		|| { echo "error: format the code: $(PY) -m ruff format $(PYTHON_FILES)" >&2; exit 1; }
+	@$(PY) -m mypy --no-error-summary
 	@notebooks=(notebooks/*.ipynb); if [ -e "$${notebooks[0]}" ]; then \
 		$(PY) -m nbstripout --verify "$${notebooks[@]}" \
 		|| { echo "error: strip the notebooks: $(PY) -m nbstripout notebooks/*.ipynb" >&2; exit 1; }; fi
@@ -59,7 +60,7 @@ lock: $(READY)  ## resolve the newest versions that pyproject.toml allows into r
 	@echo "Wrote requirements.lock. Next: make test, which installs it."
 
 clean:  ## remove the environment and all caches; figures and runs/ stay
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .snakemake lib/*.egg-info
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake lib/*.egg-info
 	find $(PYTHON_FILES) \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 help:  ## list the targets

@@ -1,6 +1,7 @@
 """Hooks and the public workflow run what the Makefile runs, and nothing else."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,13 @@ def test_the_workflow_runs_the_two_commands_of_the_readme():
     assert {command[1] for command in commands} <= TARGETS
     assert {word for command in commands for word in command[2:]} == {"PYTHON=python"}
     assert re.search(r"^PYTHON \?=", MAKEFILE, re.M)
+
+
+def test_make_test_checks_the_types_of_the_core():
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]["files"]
+    assert all((ROOT / place).exists() for place in checked)
+    assert {Path(place).stem for place in checked} >= {"metrics", "models", "attribution"}
+    assert re.search(r"^\t@\$\(PY\) -m mypy", MAKEFILE, re.M)
 
 
 def test_the_workflow_covers_both_systems_and_the_range_of_pythons():

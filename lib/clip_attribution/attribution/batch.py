@@ -61,7 +61,7 @@ def run(
             part = pairs["caption"].iloc[start : start + CHUNK]
             captions = read_captions(read, part, features, refused or {}, facts)
             bar.update(len(part) - len(captions))
-            values = {}
+            values: dict[int, np.ndarray] = {}
             for batch in batches(captions, batch_size):
                 values |= text_batch(clip, batch, features, layers, channels, method, facts)
                 bar.update(len(batch))

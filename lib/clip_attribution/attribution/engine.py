@@ -55,12 +55,23 @@ def attribute(
     truncation, BOS and EOT included), truncated, what the method notes, and error: None, or one
     line that says why the row has no words. A row with an error does not touch the others.
     Raises UserError on unusable arguments and on towers where the method is undefined.
+
+    Examples
+    --------
+    >>> from clip_attribution import load_clip
+    >>> pair = {"image": "scene:1:3", "caption": "a yellow envelope on grass"}
+    >>> words, pairs = attribute(load_clip(), [pair])
+    >>> words.word[words.attribution.idxmin()]  # what CLIP rejects most
+    'envelope'
+    >>> len(words), len(pairs), pairs.error[0]
+    (5, 1, None)
     """
     chosen = get_method(method, "text", relu)
     check_options(chosen, options)
     if level not in ("word", "token", "role"):
         raise UserError(f"unknown level {level!r}: choose word, token or role")
-    used, refused = used_layers(clip, chosen, layers, per_layer), {}
+    used = used_layers(clip, chosen, layers, per_layer)
+    refused: dict[int, str] = {}
     if level == "role":
         pairs, spans, refused = with_concepts(pairs, tagger)
         tagger = None  # it served the parser; a role has no part of speech

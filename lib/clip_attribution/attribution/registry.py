@@ -8,6 +8,7 @@ is the method's `combine`. A method that reads no attention is a function of an 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UserError
 
@@ -45,7 +46,7 @@ class Method:
     function: Callable
     signed: bool
     paper: str
-    layers: int | str
+    layers: int | str | None
     towers: tuple[str, ...] = ("text", "image")
     gradient: bool = True
     score: str = "cosine"
@@ -75,13 +76,14 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, **about) -> Callable:
+def method(name: str, **about: Any) -> Callable:
     """Register the decorated function as the attribution method `name`."""
 
     usual = about.get("score", "cosine") if about.get("gradient", True) else "attention"
 
     def register(function):
-        METHODS[name] = Method(name, function, **({"unit": usual} | about))
+        known: dict[str, Any] = {"unit": usual} | about
+        METHODS[name] = Method(name, function, **known)
         return function
 
     return register
@@ -114,7 +116,7 @@ def check_options(chosen: Method, options: dict) -> None:
             raise UserError(f"method {chosen.name!r} has no option {name!r}: {takes}")
 
 
-def resolve_layers(layers: int | str | list[int], n_layers: int) -> list[int]:
+def resolve_layers(layers: int | str | list[int] | None, n_layers: int) -> list[int]:
     """The layers meant by `layers`, ascending, counted from 0 at the input.
 
     A bare number has the meaning of the public CLIP4DM code: negative, the last so many layers

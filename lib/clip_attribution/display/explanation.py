@@ -104,6 +104,13 @@ def explain(
     layers counts in the text tower, the heat map takes the method's own default. decision, epsilon:
     as in `misalignment.decide`. An image tower without a heat map is no error: the reason is shown.
     Raises UserError (ImageError for the picture) with one line that says what is unusable.
+
+    Examples
+    --------
+    >>> from clip_attribution import load_clip
+    >>> found = explain(load_clip(), "scene:1:3", "a yellow envelope on grass")
+    >>> found.finding()
+    'CLIP rejects “envelope” (-0.0110), “on” (-0.0023), “grass” (-0.0002) and 2 more'
     """
     picture = open_image(image)
     words, cosine, truncated = attribute_one(clip, picture, caption, method, layers, template)

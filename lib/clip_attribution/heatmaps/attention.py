@@ -46,9 +46,9 @@ def prepare(name: str, clip, layers=None, relu: str = "signed"):
     kind, patches = _view(tower, n_layers), tower.grid[0] * tower.grid[1]
 
     def maps(batch: Batch) -> Tensor:
-        image_of, texts = batch.image_of, batch.texts
-        if not method.gradient:  # attention alone does not know the phrase: one map a picture
-            image_of, texts = None, texts[:1]
+        # attention alone does not know the phrase: one map a picture
+        texts = batch.texts if method.gradient else batch.texts[:1]
+        image_of = batch.image_of if method.gradient else None
         traced = trace_images(clip, batch.pixels, texts, start, method.gradient, image_of)
         items = len(batch.pixels) if image_of is None else len(image_of)
         rows = torch.zeros(items, dtype=torch.long, device=clip.device)

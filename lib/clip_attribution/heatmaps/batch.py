@@ -40,7 +40,7 @@ def differentiate(
         return kept[0]
 
     with torch.no_grad(), repeated(at, None if own else batch.image_of):
-        handle = (at if own else inside).register_forward_hook(leaf)
+        handle = (at if inside is None else inside).register_forward_hook(leaf)
         try:
             features = clip.model.encode_image(batch.pixels, normalize=False).float()
         finally:

@@ -27,6 +27,13 @@ def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **
 
     Arguments as for `heatmap_rows`. Raises UserError also for a picture or phrase that cannot be
     used; `heatmap_rows` gives the reason of such a row and goes on.
+
+    Examples
+    --------
+    >>> from clip_attribution import load_clip
+    >>> maps = heatmaps(load_clip(), ["scene:1:3", "scene:1:3"], ["a sun", "grass"], "gradcam")
+    >>> maps.shape
+    (2, 8, 8)
     """
     maps = np.zeros((len(images), *find_tower(clip.model).grid), np.float32)
     for rows, found, reasons in heatmap_rows(clip, images, texts, method, **options):
@@ -107,10 +114,10 @@ def _batch(clip, pixels: list[Tensor], texts: Tensor, image_of: list[int]) -> Ba
 
 def batches(images: list, size: int) -> Iterator[list[int]]:
     """Rows in batches of at most `size`, the rows of one picture together where they fit."""
-    rows_of = {}
+    rows_of: dict[int, list[int]] = {}
     for row, number in enumerate(distinct(images)[1]):
         rows_of.setdefault(number, []).append(row)
-    batch = []
+    batch: list[int] = []
     for rows in rows_of.values():
         if batch and len(batch) + len(rows) > size:
             yield batch
@@ -125,7 +132,8 @@ def batches(images: list, size: int) -> Iterator[list[int]]:
 
 def text_features(clip, texts: list[str]) -> dict[str, Tensor]:
     """Unit features [D], float32 on the CPU, of each distinct text; over-long texts are cut."""
-    found, ordered = {}, sorted(set(texts), key=len)
+    found: dict[str, Tensor] = {}
+    ordered = sorted(set(texts), key=len)
     for start in range(0, len(ordered), TEXTS):
         part = ordered[start : start + TEXTS]
         with torch.no_grad():

@@ -218,11 +218,11 @@ def _reason(ids, pixels) -> str | None:
     return next((found for found in (ids, pixels) if isinstance(found, str)), None)
 
 
-def _batch(blip: Blip, pixels: list, image_of: list[int], ids: list[list[int]]) -> _Batch:
+def _batch(blip: Blip, pixels: list, image_of: list[int], ids: list) -> _Batch:
     kept = sorted(set(image_of))
-    ids = [torch.tensor(row) for row in ids]
-    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-    lengths = torch.tensor([len(row) for row in ids])
+    rows = [torch.tensor(row) for row in ids]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
     parts = torch.stack([pixels[i] for i in kept]), torch.tensor([kept.index(i) for i in image_of])
     return _Batch(*(part.to(blip.device) for part in (*parts, padded, mask)))

@@ -36,6 +36,12 @@ def image_attribution(
 
     Returns float32 [n, rows, cols] on the method's own scale, sign kept, row 0 at the top; with
     per_layer [n, layers, rows, cols]. The grid covers the preprocessed (cropped) picture.
+
+    Examples
+    --------
+    >>> from clip_attribution import load_clip
+    >>> image_attribution(load_clip(), ["scene:1:3"], ["a yellow sun"]).shape
+    (1, 8, 8)
     """
     chosen = get_method(method, "image", relu)
     prefix, grid = image_layout(clip.model)

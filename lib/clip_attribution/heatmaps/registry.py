@@ -56,6 +56,6 @@ def prepare(clip, name: str, layers, options: dict) -> Callable:
     chosen = find_method(name)
     known = set(inspect.signature(chosen.prepare).parameters) - {"clip", "layers"}
     if set(options) - known:
-        given, known = ", ".join(sorted(set(options) - known)), ", ".join(sorted(known)) or "none"
-        raise UserError(f"{name} has no option {given}; its options: {known}")
+        given, takes = ", ".join(sorted(set(options) - known)), ", ".join(sorted(known)) or "none"
+        raise UserError(f"{name} has no option {given}; its options: {takes}")
     return chosen.prepare(clip, layers=layers, **options)

@@ -1,5 +1,7 @@
 """From a map's own resolution to the pixels of the picture."""
 
+from typing import Any
+
 import numpy as np
 from timm.layers import PatchEmbed
 
@@ -47,7 +49,7 @@ def to_picture(
         relu = own.relu
     maps = normalised(np.maximum(maps, 0) if relu else maps)
     columns, rows = _axes(clip, maps.shape[-2:], picture_size, preprocess)
-    weights = [_weights(*axis[:2], linear).astype(np.float32) for axis in (rows, columns)]
+    weights = [_weights(at, n, linear).astype(np.float32) for at, n, _ in (rows, columns)]
     found = weights[0] @ maps @ weights[1].T
     found = normalised(found) if linear else found
     found = found.clip(0, 1) if clamp else found
@@ -70,7 +72,7 @@ def _axes(clip, grid, picture_size, preprocess: str) -> list[tuple]:
 def _share(clip, grid) -> tuple[float, float]:
     """The share of the input's height and width that the patches fill."""
     visual = getattr(clip.model, "visual", None)  # BLIP has none, and patches that fill its input
-    embed = getattr(getattr(visual, "trunk", None), "patch_embed", None)
+    embed: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
     patch = embed.patch_size if type(embed) is PatchEmbed else getattr(visual, "patch_size", None)
     if patch is None:
         return 1.0, 1.0

@@ -1,6 +1,7 @@
 """What the heat maps have to know of an image tower: its last layer, its grid and how it pools."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Tower:
     pool: str
     blocks: list[nn.Module] = field(default_factory=list)
     prefix: int = 0
-    pooler: nn.Module | None = None
+    pooler: Any = None  # an nn.Module, read by the names that its own class has
     channels_last: bool = False
 
     def to_grid(self, x: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def find_tower(model: nn.Module) -> Tower:
     return found
 
 
-def _open_clip_transformer(visual) -> Tower:
+def _open_clip_transformer(visual) -> Tower | None:
     blocks, grid = list(visual.transformer.resblocks), tuple(visual.grid_size)
     name = type(visual).__name__
     if visual.attn_pool is not None:
@@ -61,7 +62,7 @@ def _open_clip_transformer(visual) -> Tower:
             raise UserError("an image tower with cascaded or averaged poolers has no heat maps")
         return Tower(name, blocks[-1], grid, "pooler", blocks, 1, pooler)
     pool = {"tok": "token", "avg": "average"}.get(visual.pool_type)
-    return pool and Tower(name, blocks[-1], grid, pool, blocks, 1)
+    return Tower(name, blocks[-1], grid, pool, blocks, 1) if pool else None
 
 
 def _timm_transformer(trunk) -> Tower | None:
@@ -73,7 +74,7 @@ def _timm_transformer(trunk) -> Tower | None:
     if getattr(trunk, "attn_pool", None) is not None:
         return Tower(name, blocks[-1], grid, "pooler", blocks, prefix, trunk.attn_pool)
     pool = {"token": "token", "avg": "average"}.get(trunk.global_pool)
-    return pool and Tower(name, blocks[-1], grid, pool, blocks, prefix)
+    return Tower(name, blocks[-1], grid, pool, blocks, prefix) if pool else None
 
 
 def _timm_stages(visual) -> Tower | None:

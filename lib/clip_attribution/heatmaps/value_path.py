@@ -127,7 +127,7 @@ def _one_query(tower: Tower) -> list:
 
 def _values_only(tower: Tower) -> list:
     """Make the last block return what its attention returned."""
-    kept = []
+    kept: list[Tensor] = []
 
     def keep(_, args, output):
         kept[:] = [output[0] if isinstance(output, tuple) else output]

@@ -77,6 +77,14 @@ def bootstrap(statistic: Callable, columns, units=None, seed: int = 0) -> Estima
     """The `Estimate` of a statistic of one value; arguments as of `resampled`.
 
     The estimate's n is the number of units. With fewer than two the interval is the value itself.
+
+    Examples
+    --------
+    >>> def share(weights, hits):
+    ...     return (weights * hits).sum(1) / weights.sum(1)
+    >>> captions = [0, 0, 1, 1, 2, 2, 3, 3]  # two words of each are drawn together
+    >>> print(bootstrap(share, (np.array([1, 1, 0, 1, 0, 0, 1, 1]),), captions))
+    0.625 [0.250, 1.000], n = 4
     """
     rows = columns[0].shape[0]
     n = rows if units is None else len(pd.unique(np.asarray(units)))
@@ -86,11 +94,18 @@ def bootstrap(statistic: Callable, columns, units=None, seed: int = 0) -> Estima
         value = float(statistic(np.ones((1, rows)), *columns)[0])
         return Estimate(value, value, value, 1)
     value, *samples = resampled(statistic, columns, units, seed)
-    return Estimate(float(value), *map(float, interval(samples)), n)
+    low, high = interval(samples)
+    return Estimate(float(value), float(low), float(high), n)
 
 
 def mean_estimate(values, seed: int = 0) -> Estimate:
-    """Mean of independent values [n]; NaN values are left out and not counted."""
+    """Mean of independent values [n]; NaN values are left out and not counted.
+
+    Examples
+    --------
+    >>> print(mean_estimate([1, 1, 0, 1, 0, 1, 1, 1]))
+    0.750 [0.375, 1.000], n = 8
+    """
     return ratio_estimate(values, seed=seed)
 
 
@@ -139,6 +154,11 @@ def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
     positive [n]: True for the class to be found; score [n]: larger means more positive; groups
     [n]: rows resampled together (a caption and its foil), each row alone by default. Equal scores
     count as one threshold, as in scikit-learn. The estimate's n is the number of groups.
+
+    Examples
+    --------
+    >>> round(average_precision([True, False, True, False], [0.9, 0.8, 0.7, 0.1]).value, 3)
+    0.833
     """
     positive, score = np.asarray(positive, bool), np.asarray(score, float)
     groups = np.arange(len(score)) if groups is None else np.asarray(groups)
@@ -170,6 +190,11 @@ def ratio_estimate(numerator, denominator=None, groups=None, seed: int = 0) -> E
     of each caption (micro precision); groups [n]: rows resampled together, each alone by default.
     Rows with a NaN are left out; NaN where the denominators sum to 0. The estimate's n is the
     number of groups.
+
+    Examples
+    --------
+    >>> ratio_estimate([1, 2], [2, 4]).value
+    0.5
     """
     top = np.asarray(numerator, float)
     bottom = np.ones(len(top)) if denominator is None else np.asarray(denominator, float)

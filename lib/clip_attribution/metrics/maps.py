@@ -49,7 +49,8 @@ def prepare(maps, size, interpolation: str = "cubic", clip: bool = True) -> np.n
     for row, heat in enumerate(maps):
         if fault := map_fault(heat):
             raise UserError(f"row {row}: {fault}")
-    heat = resize(normalise(maps), tuple(map(int, size)), interpolation)
+    height, width = size
+    heat = resize(normalise(maps), (int(height), int(width)), interpolation)
     return np.clip(heat, 0, 1, out=heat) if clip else heat
 
 

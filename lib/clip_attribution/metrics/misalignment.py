@@ -44,7 +44,8 @@ def decide(words, decision="threshold", epsilon=EPSILON, merge_adjacent=False):
     seen = [(v, i, w) for i, (w, v) in enumerate(_listed(words)) if v == v]
     if decision == "most_negative":
         return [Finding(w, v, (i,)) for v, i, w in sorted(seen, key=lambda s: s[0])[:1]]
-    segments, before = [], None
+    segments: list[list[tuple[float, int, str]]] = []
+    before: int | None = None
     for number, one in enumerate(s for s in seen if s[2] not in PUNCTUATION):
         if one[0] < epsilon:
             joins = merge_adjacent and before == number - 1
@@ -208,7 +209,7 @@ def score_pairs(
     first. A pair without a cosine, one that could not be computed, has NaN, NaN and None.
     """
     found = find(words, decision, epsilon, merge_adjacent)
-    lists = {pair_id: [] for pair_id in pairs["pair_id"]}
+    lists: dict[object, list[str]] = {pair_id: [] for pair_id in pairs["pair_id"]}
     for pair_id, text in zip(found["pair_id"], found["text"], strict=True):
         lists.setdefault(pair_id, []).append(text)
     cosine = pairs["cosine"].to_numpy(dtype=float)

@@ -31,7 +31,7 @@ def over_chunks(maps, boxes, sizes, action, threads=None) -> tuple[dict[str, np.
         size, rows = job
         return action(maps[rows], [checked[row][1] for row in rows], size)
 
-    found = {}
+    found: dict[str, np.ndarray] = {}
     # BLAS with threads of its own would fight with ours for the cores
     with threadpool_limits(1), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for (_, rows), part in zip(jobs, pool.map(run, jobs), strict=True):
@@ -43,7 +43,8 @@ def over_chunks(maps, boxes, sizes, action, threads=None) -> tuple[dict[str, np.
 
 def check_rows(maps, boxes, sizes) -> tuple[list, dict]:
     """The reason against each row, or None, and by good row its (size, clipped boxes)."""
-    errors, checked = [None] * len(maps), {}
+    errors: list[str | None] = [None] * len(maps)
+    checked = {}
     for row, given in enumerate(sizes):
         try:
             size = check_size(given)
@@ -59,7 +60,7 @@ def check_rows(maps, boxes, sizes) -> tuple[list, dict]:
 
 def chunks(checked: dict):
     """(size, rows) of at most CHUNK pixels, the rows of one size after the other."""
-    of_size = {}
+    of_size: dict[tuple[int, int], list[int]] = {}
     for row, (size, _) in checked.items():
         of_size.setdefault(size, []).append(row)
     for size, rows in of_size.items():

@@ -58,7 +58,7 @@ def token_table(words: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     Returns pair_id, token_index, token, misaligned, attribution (NaN: not seen).
     """
     own = dict(tuple(words.groupby("pair_id", sort=False)))
-    table = {name: [] for name in TOKEN_COLUMNS}
+    table: dict[str, list] = {name: [] for name in TOKEN_COLUMNS}
     columns = (pairs[name] for name in ("pair_id", "caption", "tokens", "labels"))
     for pair_id, caption, tokens, labels in zip(*columns, strict=True):
         n = min(len(tokens), len(labels))
@@ -93,7 +93,7 @@ def public_index_counts(words: pd.DataFrame, pairs: pd.DataFrame, epsilon: float
     kept = words[words["attribution"].notna() & spoken]
     number = kept.groupby("pair_id", sort=False).cumcount()
     low = kept["attribution"] < epsilon
-    found = {pair_id: set() for pair_id in pairs["pair_id"]}
+    found: dict[object, set[tuple]] = {pair_id: set() for pair_id in pairs["pair_id"]}
     for pair_id, *named in zip(kept["pair_id"][low], number[low], kept["word"][low], strict=True):
         found.setdefault(pair_id, set()).add(tuple(named))
     rows = []

@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -24,7 +25,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from ..errors import UserError, one_line
 from ..text.words import caption_fault
-from .clip import Clip, _device
+from .clip import _device, hash_of_weights
 from .hub import hub_without_waiting
 
 # The weights behind LAVIS' `blip_image_text_matching`: fine-tuned for retrieval on COCO.
@@ -43,7 +44,7 @@ class Blip:
     of the text encoder. enc_token_id: the id of [ENC].
     """
 
-    model: torch.nn.Module = field(repr=False)
+    model: Any = field(repr=False)  # transformers' BlipForImageTextRetrieval
     tokenizer: Callable = field(repr=False)
     preprocess: Callable = field(repr=False)
     name: str
@@ -56,7 +57,10 @@ class Blip:
     enc_token_id: int
     dtype: torch.dtype = torch.float32
 
-    weights_hash = cached_property(Clip.weights_hash.func)  # needs no more than `model`
+    @cached_property
+    def weights_hash(self) -> str:
+        """As of a `Clip`."""
+        return hash_of_weights(self.model)
 
 
 def load_blip(
@@ -110,7 +114,7 @@ def _source(given) -> str:
     return source
 
 
-def _read(source: str) -> tuple[torch.nn.Module, Callable]:
+def _read(source: str) -> tuple[Any, Callable]:
     kind, tokenizer_kind = _transformers()
     local = os.path.isdir(source)
     try:
@@ -146,7 +150,7 @@ def _transformers() -> tuple:
     return BlipForImageTextRetrieval, AutoTokenizer
 
 
-def _check_attention(model: torch.nn.Module, source: str) -> None:
+def _check_attention(model: Any, source: str) -> None:
     for layer in model.text_encoder.encoder.layer:
         attention = getattr(getattr(layer, "crossattention", None), "self", None)
         if not hasattr(attention, "dropout"):

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import open_clip
 import torch
@@ -35,7 +36,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class Clip:
     """A loaded model with all that attribution needs; n texts or images, D the embedding width."""
 
-    model: torch.nn.Module = field(repr=False)
+    model: Any = field(repr=False)  # of a class of open_clip, which the configuration chooses
     tokenizer: Callable = field(repr=False)
     preprocess: Callable = field(repr=False)
     name: str
@@ -66,13 +67,8 @@ class Clip:
 
     @cached_property
     def weights_hash(self) -> str:
-        """First 16 hex digits of SHA-256 over sorted names, shapes and bytes of the state dict."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(flat.view(torch.uint8).numpy())
-        return digest.hexdigest()[:16]
+        """See `hash_of_weights`."""
+        return hash_of_weights(self.model)
 
     @property
     def logit_scale(self) -> float:
@@ -92,6 +88,16 @@ class Clip:
         holder = self.model.visual if trunk is None else getattr(trunk, "patch_embed", None)
         size = getattr(holder, "grid_size", None)
         return None if size is None else tuple(size)
+
+
+def hash_of_weights(model: torch.nn.Module) -> str:
+    """First 16 hex digits of SHA-256 over sorted names, shapes and bytes of the state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def load_clip(
@@ -114,6 +120,13 @@ def load_clip(
 
     Raises UserError: unknown name or tag, unusable file, an activation that contradicts the
     weights, no network, no such device.
+
+    Examples
+    --------
+    >>> clip = load_clip()
+    >>> clip.name, clip.image_size
+    ('scenes-clip', (64, 64))
+    >>> real = load_clip("ViT-B-32", "openai")  # doctest: +SKIP
     """
     device, dtype = _device(device), _dtype(precision)
     source = find_source(name, pretrained, model_config)
@@ -222,7 +235,7 @@ def _check_tokenizer(tokenizer: Callable, model: torch.nn.Module) -> None:
         raise UserError(f"unusable tokenizer: id {ids.max()} for a model with {size} tokens")
 
 
-def _preprocess(model: torch.nn.Module, given: dict) -> Callable:
+def _preprocess(model: Any, given: dict) -> Callable:
     merged = merge_preprocess_dict(PreprocessCfg(), given) | {"size": model.visual.image_size}
     transform = image_transform_v2(PreprocessCfg(**merged), is_train=False)
     if merged["resize_mode"] != "shortest":

@@ -114,6 +114,13 @@ def scene_pairs(
 
     Raises:
         ValueError: unknown foil type.
+
+    Examples
+    --------
+    >>> scene_pairs(1, seed=1, foils="noun")[["caption", "is_foil", "foil_word"]]
+                               caption  is_foil foil_word
+    0  there is a white star on snow    False       NaN
+    1  there is a white gear on snow     True      gear
     """
     kinds = (foils,) if isinstance(foils, str) else foils
     unknown = set(kinds or ()) - set(TYPES)

@@ -13,6 +13,7 @@ import difflib
 import html
 import re
 import string
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -75,7 +76,9 @@ def _apply(before, pairs):
 
 def _ranges(pairs, end):
     """First and last source index of each target character; a block is shared out evenly."""
-    first, last, at = [], [], 0
+    first: list[int] = []
+    last: list[int] = []
+    at = 0
     for old, new in pairs:
         n, m = len(old), len(new)
         cuts = range(at, at + n) if n == m else [min(at + j * n // m, end) for j in range(m)]
@@ -111,7 +114,8 @@ def _compare(old, new):
     """Pair old with new word by word, for changes that depend on the text around them."""
     a, b = _WORDS.findall(old), _WORDS.findall(new)
     near_a, near_b = a[:_MOST_WORDS], b[:_MOST_WORDS]
-    pairs = []
+    pairs: list[tuple[str, str]] = []
+    both: Iterable[tuple[str, str]]
     for tag, i, i_end, j, j_end in _opcodes(near_a, near_b):
         if tag == "replace" and i_end - i == j_end - j:
             both = zip(near_a[i:i_end], near_b[j:j_end], strict=True)
@@ -140,7 +144,7 @@ def _middle(old, new):
     """Blocks between the characters that a short old and new still have in common."""
     if min(len(old), len(new)) < 2 or len(old) * len(new) > 10_000:
         return [(old, new)]
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for tag, i, i_end, j, j_end in _opcodes(old, new):
         x, y = old[i:i_end], new[j:j_end]
         if tag in ("insert", "delete") and pairs:

@@ -105,7 +105,7 @@ def concepts_of(doc, numerals=False, predicates=False):
     relations = find_relations(doc, heads, phrases, inner)
     taken = {i for span in [*objects, *(r[0] for r in relations)] for i in span}
     attributes = find_attributes(doc, heads, taken, numerals, predicates)
-    named = [("object", span, None) for span in objects]
+    named: list[tuple] = [("object", span, None) for span in objects]
     named += [("attribute", [i], of) for i, of in attributes]
     named += [("relation", span, of, all_ends(doc, heads, span[0], of)) for span, of in relations]
     return [concept(doc, *one) for one in named]
@@ -131,7 +131,8 @@ def find_phrases(doc):
 
 def find_objects(doc, inner):
     """({token of a head: number of its object}, spans of the objects as lists of tokens)."""
-    heads, spans = {}, []
+    heads: dict[int, int] = {}
+    spans: list[list[int]] = []
     for chunk in doc.noun_chunks:
         root = chunk.root
         if root.pos_ in ("PRON", "DET", "ADJ") or root.i in inner or root.i in heads:
@@ -231,7 +232,8 @@ def add_agent(found, heads, token):
 
 def without_overlap(found):
     """The relations, longer ones first, less those that share a token with one before."""
-    kept, taken = {}, set()
+    kept = {}
+    taken: set[int] = set()
     for span in sorted(found, key=lambda span: (-len(span), span)):
         if not taken & set(span):
             kept[span] = found[span]

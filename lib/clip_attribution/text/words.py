@@ -7,7 +7,7 @@ public rule wherever that does not drift; `public_words` reproduces its drift.
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -123,7 +123,8 @@ def merge(values, word_index, n_words, reduce="mean"):
         return _merge_tensor(values, word_index, inside, counts, reduce)
     values = np.asarray(values)
     out = np.zeros((*values.shape[:-1], n_words), np.result_type(values, np.float32))
-    np.add.at(out, (..., word_index[inside]), values[..., inside])
+    place: Any = (..., word_index[inside])  # numpy's types leave out the ellipsis
+    np.add.at(out, place, values[..., inside])
     return np.where(counts > 0, out / _divisor(counts, reduce).astype(out.dtype), np.nan)
 
 

@@ -65,7 +65,8 @@ def in_chunks(
 
     facts and state(item) decide with the items themselves under what name a chunk is kept.
     """
-    found, reasons = {}, {}
+    found: dict = {}
+    reasons: dict = {}
     with tqdm(total=len(items), desc=what, unit=what[:-1], disable=not progress) as bar:
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]

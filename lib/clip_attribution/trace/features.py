@@ -39,7 +39,8 @@ def encode_pixels(clip, pixels: list[Tensor]) -> Tensor:
 
 def distinct(refs: list) -> tuple[list, list[int]]:
     """The distinct images in order of appearance, and for each row the number of its image."""
-    numbers, first = {}, []
+    numbers: dict[str | int, int] = {}
+    first: list = []
     for ref in refs:
         if image_key(ref) not in numbers:
             numbers[image_key(ref)] = len(first)
@@ -61,9 +62,9 @@ def image_features(clip, refs: list, root=None, batch_size: int = 32, progress: 
 
 def _encode_readable(clip, read: list[Tensor | str]) -> list[Tensor | str]:
     """Replace the pixels by features; reasons stay where they are."""
-    good = [i for i, pixels in enumerate(read) if not isinstance(pixels, str)]
+    good = {i: pixels for i, pixels in enumerate(read) if not isinstance(pixels, str)}
     if good:
-        features = encode_pixels(clip, [read[i] for i in good])
+        features = encode_pixels(clip, list(good.values()))
         for i, feature in zip(good, features, strict=True):
             read[i] = feature
     return read

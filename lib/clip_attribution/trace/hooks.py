@@ -15,13 +15,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .layouts import layout_of
+from .layouts import Layout, layout_of
 from .reading import (
     Reading,
     TraceError,
@@ -40,14 +40,19 @@ HALF_SCALE = 1024.0  # float16 gradients of a cosine sink below its smallest num
 
 
 @cache
-def _parameters(kind: type) -> inspect.Signature:
-    return inspect.signature(kind.forward)
+def _parameters(forward: Callable) -> inspect.Signature:
+    return inspect.signature(forward)
 
 
 def _by_name(module: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
     """The arguments of a call by their names, those in **kwargs included."""
-    given = dict(_parameters(type(module)).bind(module, *args, **kwargs).arguments)
+    given = dict(_parameters(type(module).forward).bind(module, *args, **kwargs).arguments)
     return given | given.pop("kwargs", {})
+
+
+def _layout(module: nn.Module) -> Layout:
+    """The layout of a site's module, which has one by `find_sites`."""
+    return cast(Layout, layout_of(module))
 
 
 def _accessor(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -76,7 +81,7 @@ class Trace:
     def __init__(self, sites: list[Site], start: int, tower: str, create_graph: bool = False):
         self.tower, self.create_graph = tower, create_graph
         self.n_layers = sum(site.key != "pooler" for site in sites)
-        self._names = {s.key: s.name for s in sites if s.key == "pooler" or s.key >= start}
+        self._names = {s.key: s.name for s in sites if isinstance(s.key, str) or s.key >= start}
         self._readings: dict[int | str, Reading] = {}
         self._points: dict[int | str, tuple[Tensor, int]] = {}
         self._gradients: dict[int | str, Tensor] = {}
@@ -84,7 +89,7 @@ class Trace:
     @property
     def layers(self) -> list[int]:
         """Absolute indices of the captured blocks."""
-        return [key for key in self._names if key != "pooler"]
+        return [key for key in self._names if isinstance(key, int)]
 
     @property
     def names(self) -> list[str]:
@@ -177,7 +182,7 @@ class Trace:
     def _keep(self, site: Site, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         if site.key in self._readings:
             raise TraceError(f"{site.name} ran twice: a trace holds one forward, open another")
-        layout = layout_of(module)
+        layout = _layout(module)
         given = _by_name(module, args, kwargs)
         if not self.create_graph:
             given = {k: v.detach() if isinstance(v, Tensor) else v for k, v in given.items()}
@@ -193,7 +198,7 @@ class Trace:
 def _hook(t: Trace, site: Site) -> Iterator[Any]:
     """Handles of the hooks that fill t from one attention module."""
     yield site.module.register_forward_hook(partial(t._keep, site), with_kwargs=True)
-    point = layout_of(site.module).point
+    point = _layout(site.module).point
     if point is not None:
         inner = site.module.get_submodule(point)
         yield inner.register_forward_pre_hook(lambda _, args: t._keep_point(site, args[0]))

@@ -11,7 +11,7 @@ input of the submodule named in `LAYOUTS`, which already is concat(A V).
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import apply_rot_embed_cat
@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from .reading import Projection, Reading, TraceError, additive
 
+Attention = Any  # an nn.Module of another library, read by the names that its class has
+
 
 class Layout(NamedTuple):
     """How to read one attention class; point = submodule whose input is concat(A V), or None."""
 
-    read: Callable[[nn.Module, dict], Reading]
+    read: Callable[[Attention, dict], Reading]
     point: str | None = None
 
 
@@ -103,7 +105,7 @@ def _norm(module: nn.Module) -> nn.Module | None:
     return None if isinstance(module, nn.Identity) else module
 
 
-def read_open_clip(module: nn.Module, given: dict) -> Reading:
+def read_open_clip(module: Attention, given: dict) -> Reading:
     """open_clip.transformer.Attention: blocks with query/key norm, head scale or inner norm."""
     _refuse(module, "scaled cosine attention", module.logit_scale is not None)
     _refuse_dropout(module, module.attn_drop.p)
@@ -120,7 +122,7 @@ def read_open_clip(module: nn.Module, given: dict) -> Reading:
     return Reading(q, k, v, module.head_dim**-0.5, mask, head_scale=module.head_scale)
 
 
-def read_resnet_pool(module: nn.Module, given: dict) -> Reading:
+def read_resnet_pool(module: Attention, given: dict) -> Reading:
     """open_clip.modified_resnet.AttentionPool2d: one query, the mean over all places."""
     x = given["x"].flatten(2).transpose(1, 2)  # [B, places, d]
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
@@ -142,7 +144,7 @@ def _timm_mask(given: dict, n: int, device: torch.device) -> Tensor | None:
     return mask if mask is None else mask[(None,) * (4 - mask.dim())]
 
 
-def _timm_weights(module: nn.Module) -> list[tuple[Tensor, Tensor | None]]:
+def _timm_weights(module: Attention) -> list[tuple[Tensor, Tensor | None]]:
     if module.qkv is None:
         return [(p.weight, p.bias) for p in (module.q_proj, module.k_proj, module.v_proj)]
     bias = module.qkv.bias
@@ -152,7 +154,7 @@ def _timm_weights(module: nn.Module) -> list[tuple[Tensor, Tensor | None]]:
     return list(zip(module.qkv.weight.chunk(3), biases, strict=True))
 
 
-def _rotation(module: nn.Module, rope: Tensor, norm: nn.Module) -> Callable[[Tensor], Tensor]:
+def _rotation(module: Attention, rope: Tensor, norm: nn.Module) -> Callable[[Tensor], Tensor]:
     prefix, half = module.num_prefix_tokens, getattr(module, "rotate_half", False)
 
     def rotate(heads: Tensor) -> Tensor:
@@ -163,12 +165,12 @@ def _rotation(module: nn.Module, rope: Tensor, norm: nn.Module) -> Callable[[Ten
     return rotate
 
 
-def read_timm(module: nn.Module, given: dict) -> Reading:
+def read_timm(module: Attention, given: dict) -> Reading:
     """timm's Attention, AttentionRope and EvaAttention: ViT, SigLIP, EVA-02 image towers."""
     _refuse(module, "grouped-query attention", getattr(module, "num_kv_groups", 1) != 1)
     _refuse_dropout(module, module.attn_drop.p)
     x, rope = given["x"], given.get("rope")
-    steps = [_norm(module.q_norm), _norm(module.k_norm), None]
+    steps: list[Callable | None] = [_norm(module.q_norm), _norm(module.k_norm), None]
     if rope is not None:
         steps[:2] = [_rotation(module, rope, norm) for norm in (module.q_norm, module.k_norm)]
     q, k, v = (
@@ -178,7 +180,7 @@ def read_timm(module: nn.Module, given: dict) -> Reading:
     return Reading(q, k, v, module.scale, _timm_mask(given, x.shape[1], x.device))
 
 
-def read_latent_pool(module: nn.Module, given: dict) -> Reading:
+def read_latent_pool(module: Attention, given: dict) -> Reading:
     """timm's AttentionPoolLatent (SigLIP's map pooling): the queries are learned vectors."""
     x = given["x"]
     if module.pos_embed is not None:
@@ -205,7 +207,7 @@ def _hugging_face_mask(module: nn.Module, given: dict) -> Tensor | None:
     return mask
 
 
-def read_bert(module: nn.Module, given: dict) -> Reading:
+def read_bert(module: Attention, given: dict) -> Reading:
     """Hugging Face's Bert, Roberta and XLM-Roberta self-attention; its output is concat(A V)."""
     _refuse(module, "a key-value cache", given.get("past_key_values") is not None)
     _refuse_dropout(module, module.dropout.p)

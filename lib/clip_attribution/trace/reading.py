@@ -73,7 +73,7 @@ def project(part: Projection, rows: Tensor | None = None) -> Tensor:
     x = part.x if rows is None or late else pick(part.x, rows)
     heads = cut(F.linear(x.to(part.weight.dtype), part.weight, part.bias), part.heads)
     heads = heads if part.then is None else part.then(heads)
-    return widen(pick(heads, rows, dim=2) if late else heads)
+    return widen(heads if rows is None or not late else pick(heads, rows, dim=2))
 
 
 def against(vectors: Tensor, part: Projection) -> Tensor:

@@ -13,11 +13,13 @@ def reference_cosines(clip, captions, references, template="A photo depicts "):
     the template before both as well.
     """
     references = [[text for text in own or [] if text and text.strip()] for own in references]
-    texts = {caption for caption, own in zip(captions, references, strict=True) if own}
-    texts = sorted(texts.union(*references))
+    needed = {caption for caption, own in zip(captions, references, strict=True) if own}
+    texts = sorted(needed.union(*references))
     place = {text: row for row, text in enumerate(texts)}
-    features = encode_distinct(clip, [template + text for text in texts]) if texts else None
-    features = features.double().cpu().numpy() if texts else np.zeros((0, clip.embed_dim))
+    features = np.zeros((0, clip.embed_dim))
+    if texts:
+        encoded = encode_distinct(clip, [template + text for text in texts])
+        features = encoded.double().cpu().numpy()
     return [
         features[[place[text] for text in own]] @ features[place[caption]] if own else np.zeros(0)
         for caption, own in zip(captions, references, strict=True)

@@ -8,6 +8,7 @@ of attention is a tensor like any other, and autograd gives dS/dA for it in ever
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -35,7 +36,8 @@ class RowView:
 
     def gradient(self, layer: int) -> Tensor:
         """Gradient of the score with respect to that row, [B, H, n]."""
-        return self.tables[layer][1] * self.scale
+        gradient = cast(Tensor, self.tables[layer][1])  # None only for a method that asks for none
+        return gradient * self.scale
 
     def start_row(self, n: int) -> Tensor:
         """The unit vector of the pooled position, [B, n]."""

@@ -27,7 +27,7 @@ class Site(NamedTuple):
     block: nn.Module
 
 
-def _reach(root: nn.Module, path: str) -> Any:
+def _reach(root: Any, path: str) -> Any:
     for name in path.split("."):
         root = getattr(root, name, None)
     return root
