@@ -1,4 +1,4 @@
-"""A benchmark is one file: a toy one appears wherever benchmarks are listed, and runs there."""
+"""A benchmark is one file: that of CONTRIBUTING.md appears wherever benchmarks are listed."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_contributing import blocks
 
 from clip_attribution.datasets import BENCHMARKS
 from clip_attribution.dependencies import PACKAGE
@@ -14,41 +15,7 @@ from clip_attribution.errors import UserError
 from clip_attribution.moved import PACKAGE as NAME
 
 ROOT = Path(__file__).parents[1]
-TOY = '''
-"""A toy: which caption names the thing."""
-
-import json
-
-from ..metrics.composition import pooled_accuracy
-from ..scenes import scene_caption
-from ..scenes.world import generator, sample_scene
-from .choices import choice, choice_frame
-from .files import find_file, find_image, load_json
-from .registry import COMPOSITION, Benchmark
-from .scene_images import save_picture
-
-
-def load(path, images=None):
-    """Its frame."""
-    records = load_json(find_file(path, "toy.json"))
-    return choice_frame(records, lambda number, record: [choice(
-        number, [find_image(images or path, [record["image"]])], record["captions"], group="toy")])
-
-
-def write(folder, n, seed, size):
-    """Its files."""
-    records = []
-    for index in range(n):
-        save_picture(sample_scene(generator(seed, index)), folder / f"{index}.png", size)
-        texts = [scene_caption(seed, index)[1].text, "a submarine in a kitchen"]
-        records.append({"image": f"{index}.png", "captions": texts})
-    (folder / "toy.json").write_text(json.dumps(records), "utf-8")
-
-
-BENCHMARKS = [
-    Benchmark("toy", COMPOSITION, "Toy", "which caption?", load, write, pooled_accuracy),
-]
-'''
+(TOY,) = blocks("Add a benchmark")
 STUDY = """
 from clip_attribution import load_clip
 from clip_attribution.studies.composition import tables

@@ -22,6 +22,7 @@ from clip_attribution.datasets import (
     vl_checklist,
     winoground,
 )
+from clip_attribution.datasets.accuracies import rule_notes
 from clip_attribution.datasets.choices import choice, choice_frame
 from clip_attribution.errors import UserError
 from clip_attribution.evaluation.composition import (
@@ -35,7 +36,7 @@ from clip_attribution.evaluation.composition import (
     summarise,
     winoground_correct,
 )
-from clip_attribution.metrics.composition import correlation_table, recall_table, rule_notes
+from clip_attribution.metrics.composition import correlation_table, recall_table
 
 CONFIG = {
     "embed_dim": 32,

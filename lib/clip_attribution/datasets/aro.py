@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError, one_line
-from ..metrics.composition import macro_mean, order_accuracy
 from ..scenes.clauses import RELATIONS, be, clause, is_pair, noun, scenes
 from ..scenes.world import SIDE, Scene
 from . import aro_order
+from .accuracies import macro_mean, order_accuracy
 from .choices import choice, choice_frame
 from .files import find_file, find_image, load_json, require_fields
 from .negclip import _literal

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..metrics.composition import pooled_accuracy
+from .accuracies import pooled_accuracy
 from .choices import choice, choice_frame
 from .files import find_file, find_image, require_fields
 from .registry import COMPOSITION, Benchmark

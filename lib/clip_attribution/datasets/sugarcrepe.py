@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..metrics.composition import accuracies
 from ..scenes.clauses import other_colour, other_noun, thing
 from ..scenes.vocabulary import SIZES
 from ..scenes.world import Scene
+from .accuracies import accuracies
 from .choices import choice, choice_frame, join, keyed_records, subset_files
 from .files import coco_names, find_image, load_json, require_fields
 from .registry import COMPOSITION, Benchmark

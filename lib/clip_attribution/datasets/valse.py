@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..metrics.composition import accuracies
 from ..scenes.clauses import bare, be, clause, other_noun, thing
 from ..scenes.foils import make_foil, possible
 from ..scenes.grammar import NUMERALS
 from ..scenes.vocabulary import COLOURS, SIZES, plural
 from ..scenes.world import Scene
+from .accuracies import accuracies
 from .choices import choice, choice_frame, join, keyed_records, subset_files
 from .files import coco_names, find_image, load_json, require_fields
 from .registry import COMPOSITION, Benchmark

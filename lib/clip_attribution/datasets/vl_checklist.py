@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError
-from ..metrics.composition import accuracies
 from ..scenes.clauses import bare, be, other_colour, other_noun, thing
 from ..scenes.vocabulary import OPPOSITE, SIZES, STATES
 from ..scenes.world import Scene
+from .accuracies import accuracies
 from .choices import choice, choice_frame, join
 from .files import find_file, find_image, load_json
 from .registry import COMPOSITION, Benchmark

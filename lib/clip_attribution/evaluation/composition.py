@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 
 from ..datasets import get_benchmark
+from ..datasets.accuracies import winoground_correct
 from ..errors import UserError
-from ..metrics.composition import correlation_table, recall_table, winoground_correct
+from ..metrics.composition import correlation_table, recall_table
 from ..trace.encode import encode_texts, encode_views
 
 CHUNK = 1024  # queries whose scores against everything are in memory at a time

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..datasets import COMPOSITION, MISALIGNMENT, benchmarks, get_benchmark, load_benchmark
+from ..datasets.accuracies import rule_notes
 from ..datasets.aro import excluded_relations
 from ..datasets.published import beside
 from ..errors import UserError
 from ..io.parts import make_folder
-from ..metrics.composition import rule_notes
 from ..metrics.misalignment import EPSILON
 from ..models.blip import load_blip
 from ..models.clip import load_clip

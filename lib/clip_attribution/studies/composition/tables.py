@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ...datasets import COMPOSITION, get_benchmark, load_benchmark, names_of
+from ...datasets.accuracies import rule_notes
 from ...datasets.export import RECEIPT
 from ...datasets.published import main_table
 from ...errors import UserError
 from ...evaluation.composition import is_retrieval, measure
 from ...evaluation.run import folder_of
 from ...io.tables import digest
-from ...metrics.composition import rule_notes
 from ...models.untrained import random_weights
 from ..misalignment.tables import chosen as chosen_of
 from ..misalignment.tables import exported, find_place
