@@ -6,9 +6,9 @@ import torch
 
 from clip_attribution import load_clip
 from clip_attribution.datasets import load_benchmark
+from clip_attribution.datasets.accuracies import COLUMNS
 from clip_attribution.datasets.export import export
 from clip_attribution.errors import UserError
-from clip_attribution.metrics.composition import COLUMNS
 from clip_attribution.models.untrained import random_weights
 from clip_attribution.studies.composition.figures import accuracy_dots, retrieval_dots
 from clip_attribution.studies.composition.findings import (
@@ -132,10 +132,11 @@ def test_facts_change_with_what_was_scored(found):
 
 def test_a_sample_of_retrieval_keeps_all_captions_of_a_picture():
     frame = pd.DataFrame({"image": [f"{i // 5}.jpg" for i in range(50)], "caption": range(50)})
-    part = drawn("coco-retrieval", frame, 4, 0)
+    part = drawn(frame, 4, 0)
     assert part["image"].nunique() == 4 and (part.groupby("image").size() == 5).all()
-    assert len(drawn("sts-b", frame, 7, 0)) == 7 and len(drawn("sts-b", frame, 70, 0)) == 50
-    assert drawn("sts-b", frame, 7, 0)["caption"].is_monotonic_increasing
+    pairs = frame.rename(columns={"caption": "sentence1"})
+    assert len(drawn(pairs, 7, 0)) == 7 and len(drawn(pairs, 70, 0)) == 50
+    assert drawn(pairs, 7, 0)["sentence1"].is_monotonic_increasing
 
 
 def test_ones_own_files_are_sampled_and_a_missing_folder_is_one_line(clip, tmp_path):

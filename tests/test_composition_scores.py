@@ -22,21 +22,24 @@ from clip_attribution.datasets import (
     vl_checklist,
     winoground,
 )
-from clip_attribution.datasets.accuracies import rule_notes
+from clip_attribution.datasets.accuracies import (
+    correlation_table,
+    nested_weights,
+    recall_table,
+    rule_notes,
+    winoground_correct,
+)
 from clip_attribution.datasets.choices import choice, choice_frame
 from clip_attribution.errors import UserError
 from clip_attribution.evaluation.composition import (
     is_correct,
     measure,
-    nested_weights,
     retrieval_ranks,
     retrieval_scores,
     score_choices,
     sts_scores,
     summarise,
-    winoground_correct,
 )
-from clip_attribution.metrics.composition import correlation_table, recall_table
 
 CONFIG = {
     "embed_dim": 32,

@@ -438,7 +438,7 @@ def test_a_format_for_one_word_refuses_swaps_of_two(name, swap, tmp_path):
 
 
 def test_an_unknown_benchmark_lists_all_names(tmp_path):
-    with pytest.raises(UserError, match="cannot export 'coco-caption'") as caught:
+    with pytest.raises(UserError, match="unknown benchmark 'coco-caption'") as caught:
         export("coco-caption", tmp_path / "out")
     assert all(name in str(caught.value) for name in BENCHMARKS)
 
@@ -461,7 +461,7 @@ def test_bad_numbers_and_foil_types_are_refused(options, reason, tmp_path):
 
 
 def test_foils_are_refused_where_the_benchmark_has_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "find_exporter", lambda name: None)
+    monkeypatch.setattr(module, "get_benchmark", lambda name: SimpleNamespace(write=None))
     with pytest.raises(UserError, match="winoground has fixed foils"):
         export("winoground", tmp_path / "out", foils=["noun"])
 
@@ -501,7 +501,7 @@ def test_an_interrupted_export_leaves_nothing_and_a_killed_one_is_cleared_away(
 
     killed = tmp_path / ".out.99999.export" / "val2014"
     killed.mkdir(parents=True)
-    monkeypatch.setattr(module, "find_exporter", lambda name: interrupted)
+    monkeypatch.setattr(module, "get_benchmark", lambda name: SimpleNamespace(write=interrupted))
     with pytest.raises(KeyboardInterrupt):
         export("foil", tmp_path / "out", 2, progress=False)
     assert not list(tmp_path.iterdir())

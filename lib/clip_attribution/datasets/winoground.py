@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
 from ..io.tables import atomic_path
-from ..metrics.composition import COLUMNS
 from ..metrics.intervals import mean_estimate
 from ..scenes.clauses import (
     RELATIONS,
@@ -24,7 +23,7 @@ from ..scenes.clauses import (
     turned,
 )
 from ..scenes.world import Scene
-from .accuracies import winoground_correct
+from .accuracies import COLUMNS, winoground_correct
 from .choices import choice, choice_frame
 from .files import find_file, find_image, load_json, require_fields
 from .registry import COMPOSITION, Benchmark

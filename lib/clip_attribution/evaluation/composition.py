@@ -10,9 +10,8 @@ import pandas as pd
 import torch
 
 from ..datasets import get_benchmark
-from ..datasets.accuracies import winoground_correct
+from ..datasets.accuracies import correlation_table, recall_table, winoground_correct
 from ..errors import UserError
-from ..metrics.composition import correlation_table, recall_table
 from ..trace.encode import encode_texts, encode_views
 
 CHUNK = 1024  # queries whose scores against everything are in memory at a time
@@ -80,7 +79,7 @@ def retrieval_scores(
 
     The gallery is what could be read: a picture that cannot takes its captions with it. A
     distractor that scores as high as the right one counts as better. Returns (table, pairs): the
-    rows of `composition_estimates.recall_table`, and the frame with error and rank (the number of
+    rows of `accuracies.recall_table`, and the frame with error and rank (the number of
     other pictures that score at least as high, NaN with an error). Raises UserError.
     """
     check(pairs, ("image", "caption", "error"), batch_size)
@@ -127,7 +126,7 @@ def sts_scores(clip, frame, batch_size=64, template="", seed=0, progress=False, 
     """Spearman and Pearson correlation of the text tower's cosine with the graded similarity.
 
     frame: of `datasets.sts`. Returns (table, frame): the rows of
-    `composition_estimates.correlation_table`, and the frame with its cosine (NaN with an error).
+    `accuracies.correlation_table`, and the frame with its cosine (NaN with an error).
     Raises UserError.
     """
     check(frame, ("sentence1", "sentence2", "score", "error"), batch_size)
@@ -171,7 +170,7 @@ def measure(clip, benchmark: str, frame, images=None, template="", seed=0, optio
     """Score a model on the frame of any composition benchmark, retrieval and similarity included.
 
     options: those of the benchmark's summary; run: batch_size, progress, keep. Returns (table,
-    frame): the tidy table (`metrics.composition`) and the frame with its scores. Raises UserError.
+    frame): the tidy table (`datasets.accuracies`) and the frame with its scores. Raises UserError.
     """
     run |= {"template": template, "seed": seed}
     if "sentence1" in frame:

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..io.tables import atomic_path, digest, write_json, write_parquet
+from ..metrics.intervals import in_words
 from .score import say
 
 
@@ -48,7 +49,7 @@ def interval(row) -> str:
     """A value with its interval, as in "0.305 [0.240, 0.370]"; without a value a dash."""
     if pd.isna(row.value):
         return "-"
-    return f"{row.value:.3f}" + ("" if pd.isna(row.low) else f" [{row.low:.3f}, {row.high:.3f}]")
+    return f"{row.value:.3f}" if pd.isna(row.low) else in_words(row._asdict())
 
 
 def number(value, form: str) -> str:

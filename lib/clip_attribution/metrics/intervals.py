@@ -30,7 +30,18 @@ class Estimate(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
+        return f"{in_words(self)}, n = {self.n}"
+
+
+def in_words(estimate, form: str = ".3f", names=("value", "low", "high")) -> str:
+    """An estimate with its interval: "0.305 [0.240, 0.370]".
+
+    estimate: an `Estimate`, or a row that has it in the columns `names`.
+    """
+    if isinstance(estimate, Estimate):
+        estimate = estimate._asdict()
+    value, low, high = (format(estimate[name], form) for name in names)
+    return f"{value} [{low}, {high}]"
 
 
 def resampled(statistic: Callable, columns, units=None, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from ..plots.colours import symmetric_limit
 from ..plots.style import GREY, INK, SMALL, new_figure
-from .foils.figures import BLUE, ORANGE, dots, legend_above
+from .foils.figures import BLUE, ORANGE, legend_above, row_dots
 
 MEASURES = ("precision", "recall", "F1")
 WORDS = {"aligned": "#b5b5b5", "foiled": ORANGE}
@@ -28,7 +28,7 @@ def detection_dots(data, chance):
     figure = new_figure(1.0 + 0.2 * len(tags))
     for ax, measure in zip(figure.subplots(1, 3, sharey=True), MEASURES, strict=True):
         own = data[data["measure"] == measure]
-        dots(ax, own, tags, names, "pos")
+        row_dots(ax, own, tags, names, "pos")
         blind = own.set_index("pos")["chance"].reindex(tags)
         ax.plot(blind, range(len(tags)), "|", color=GREY, markersize=8)
         ax.set(xlim=(-0.04, 1.04), xticks=(0, 0.5, 1), xlabel="share", title=measure)
@@ -76,7 +76,7 @@ def attribution_boxes(words, separation, epsilon: float):
     ends = own.groupby(["pos", "word"])["attribution"].quantile([0.05, 0.95])
     signed_log(left, symmetric_limit(ends), abs(epsilon) or 1e-5)
     left.set(xlabel="attribution (cosine, log beyond ±ε)", ylabel="")
-    dots(right, separation, tags, names, "pos", ORANGE)
+    row_dots(right, separation, tags, names, "pos", ORANGE)
     right.axvline(0.5, color=GREY, linestyle=":", linewidth=0.8)
     right.set(xlabel="foiled below\naligned (share)")
     sns.despine(ax=left, left=True)

@@ -23,7 +23,14 @@ from ..attribution import attribute
 from ..errors import UserError
 from ..io.images import open_image
 from ..io.tables import write_json
-from ..metrics.intervals import Estimate, foil_wins, location_chance, location_hits, mean_estimate
+from ..metrics.intervals import (
+    Estimate,
+    foil_wins,
+    in_words,
+    location_chance,
+    location_hits,
+    mean_estimate,
+)
 from ..models.clip import load_clip
 from ..scenes import KINDS, SWAPS, scene_pairs
 from .pretrain import MODEL
@@ -111,9 +118,7 @@ def write_card(folder: Path, n: int, seed: int) -> Path:
 
 
 def _cell(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return "" if estimate is None else in_words(estimate)
 
 
 def card_text(facts: dict, measured: dict) -> str:

@@ -7,6 +7,7 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from ...plots.marks import dots
 from ...plots.style import GREY, new_figure
 from ..foils.figures import BLUE, ORANGE, legend_above
 from ..roles.figures import message
@@ -78,12 +79,9 @@ def lanes(ax, rows, labels) -> None:
     """One row of a panel a line: chance, random weights a little lower, the model."""
     for place, row in rows.iterrows():
         ax.plot([row["chance"]] * 2, [place - 0.36, place + 0.36], color=GREY, linewidth=1.2)
-        for name, low, high, colour, marker, shift in (
-            ("random", "random_low", "random_high", ORANGE, "D", 0.17),
-            ("value", "low", "high", BLUE, "o", -0.13),
-        ):
-            ax.plot([row[low], row[high]], [place + shift] * 2, color=colour, linewidth=1)
-            ax.plot(row[name], place + shift, marker, color=colour, markersize=3.5)
+        random = ("random", "random_low", "random_high")
+        dots(ax, row, place + 0.17, ORANGE, "D", names=random)
+        dots(ax, row, place - 0.13, BLUE)
     ax.set_yticks(range(len(rows)), labels)
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0)

@@ -3,6 +3,7 @@
 "Above" and "below" are said only where the 95 % interval allows it.
 """
 
+from ...metrics.intervals import in_words
 from ..foils.findings import listed
 
 BOTH = ("text", "image", "group")  # scores of two images and two captions at once
@@ -11,7 +12,7 @@ KINDS = ("relation accuracy", "attribute accuracy", "object accuracy", "order ac
 
 def percent(row, name: str = "value", low: str = "low", high: str = "high") -> str:
     """A value with its interval: "62.5 [55.8, 69.1]"."""
-    return f"{row[name]:.1f} [{row[low]:.1f}, {row[high]:.1f}]"
+    return in_words(row, ".1f", (name, low, high))
 
 
 def beside_chance(rows, name="value", low="low", high="high") -> tuple[list, list, list]:
@@ -28,7 +29,7 @@ def finding_accuracy(data) -> str:
     for measure in KINDS:
         rows = data[data["measure"] == measure]
         if len(rows):
-            lines.append(f"{measure.capitalize()}: {in_words(*beside_chance(rows))}.")
+            lines.append(f"{measure.capitalize()}: {against_chance(*beside_chance(rows))}.")
     for title, both in data[data["measure"].isin(BOTH)].groupby("benchmark", sort=False):
         values = (
             f"{row['measure']} {percent(row)} (chance {row['chance']:.1f})"
@@ -38,7 +39,7 @@ def finding_accuracy(data) -> str:
     return "\n".join(lines) or "None of these benchmarks has accuracies."
 
 
-def in_words(above, below, rest) -> str:
+def against_chance(above, below, rest) -> str:
     """Where an estimate is above, below and at chance, in words."""
     parts = [
         f"above chance on {listed(above)}" if above else "",
@@ -71,7 +72,7 @@ def finding_random(data) -> str:
     """Where random weights are at chance, and where they are not; data: `main_rows`."""
     own = data[data["measure"].isin(KINDS)]
     above, below, rest = beside_chance(own, "random", "random_low", "random_high")
-    said = in_words(listed_once(above), listed_once(below), listed_once(rest))
+    said = against_chance(listed_once(above), listed_once(below), listed_once(rest))
     text = f"Random weights, over {len(own)} accuracies: {said}." if len(own) else ""
     for row in data[data["measure"] == "group"].to_dict("records"):
         score = percent(row, "random", "random_low", "random_high")

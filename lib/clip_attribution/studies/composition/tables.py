@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...evaluation.composition import is_retrieval, measure
 from ...evaluation.run import folder_of
 from ...io.tables import digest
+from ...metrics.intervals import in_words
 from ...models.untrained import random_weights
 from ..misalignment.tables import chosen as chosen_of
 from ..misalignment.tables import exported, find_place
@@ -194,7 +195,10 @@ def counting_rules(found: dict[str, Result]) -> str:
 
 def interval(rows, *names) -> list[str]:
     """Each row in words: "62.5 [55.8, 69.1]"."""
-    return ["{:.1f} [{:.1f}, {:.1f}]".format(*row) for row in rows[list(names)].to_numpy(float)]
+    return [
+        in_words(row, ".1f", names)
+        for row in rows.astype({n: float for n in names}).to_dict("records")
+    ]
 
 
 def facts_of(found: dict[str, Result], files: str = "") -> dict:

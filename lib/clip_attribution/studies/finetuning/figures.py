@@ -3,11 +3,11 @@
 Bars are 95 % intervals over pairs or scenes. Call `plots.use_style` once before.
 """
 
-import numpy as np
 import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ...plots.marks import dots
 from ...plots.style import GREY, INK, SMALL, named_rows, new_figure
 from ..foils.figures import BLUE, ORANGE, legend_above
 from .tables import is_clear
@@ -71,19 +71,7 @@ def reference_lines() -> list:
 def interval_dots(ax, data, variants: list[str], shift: float, colour, marker, face=None) -> None:
     """One dot with its interval a row, moved down by `shift` of a row; face: its filling."""
     y = [variants.index(name) + shift for name in data["variant"]]
-    around = np.abs(data[["value_low", "value_high"]].to_numpy().T - data["value"].to_numpy())
-    ax.errorbar(
-        data["value"],
-        y,
-        xerr=around,
-        fmt=marker,
-        color=colour,
-        markersize=3,
-        markerfacecolor=face or colour,
-        linewidth=1,
-        capsize=1.5,
-        capthick=0.8,
-    )
+    dots(ax, data, y, colour, marker, face, ("value", "value_low", "value_high"))
 
 
 def deficiency_dots(data):
@@ -137,17 +125,9 @@ def strength_curves(data, method: str = "attention"):
             own = data[data["measure"] == measure].set_index("variant")
             ax.axhline(own["value"]["CLIP"], color=colour, linewidth=0.6, linestyle="--")
             own = own.loc[shares]
-            around = np.abs(own[["value_low", "value_high"]].to_numpy().T - own["value"].to_numpy())
-            ax.errorbar(
-                range(len(shares)),
-                own["value"],
-                yerr=around,
-                fmt=marker + "-",
-                color=colour,
-                markersize=3,
-                linewidth=1,
-                capsize=1.5,
-            )
+            names = ("value", "value_low", "value_high")
+            places = range(len(shares))
+            dots(ax, own, places, colour, marker, None, names, upright=True, joined=True)
         ax.set_xticks(range(len(shares)), shares)
         ax.set(
             title=title,

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from ...metrics.intervals import in_words
 from ..foils.findings import listed
 
 ABLATION = {
@@ -61,8 +62,7 @@ def is_clear(data: pd.DataFrame, name: str = "gain") -> pd.Series:
 
 def signed(row, name: str, form: str = "+.1f") -> str:
     """A change or gain with its interval, as in "-2.7 [-4.3, -1.2]"."""
-    value, low, high = (f"{row[name + end]:{form}}" for end in ("", "_low", "_high"))
-    return f"{value} [{low}, {high}]"
+    return in_words(row, form, (name, f"{name}_low", f"{name}_high"))
 
 
 def finding_deficiency(data: pd.DataFrame, form: str = "+.3f") -> str:
@@ -115,10 +115,7 @@ def finding_accuracy(data: pd.DataFrame, measure: str) -> str:
                 f"{listed(said)} ({len(clear)} of {len(others)})."
             )
     before = rows[rows["variant"] == "CLIP"].iloc[0]
-    start = (
-        f"{measure} before tuning: {before['value']:.1f} [{before['value_low']:.1f}, "
-        f"{before['value_high']:.1f}]."
-    )
+    start = f"{measure} before tuning: {signed(before, 'value', '.1f')}."
     return " ".join([start, *lines])
 
 

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ...plots.colours import PALETTE, symmetric_limit
+from ...plots.marks import dots
 from ...plots.style import GREY, INK, SMALL, named_rows, new_figure
 from .measures import ALL, LOCATION, PRECISION
 
@@ -220,22 +221,9 @@ def difference_map(data):
 # ---------------------------------------------------------------- dots with their intervals
 
 
-def dots(ax, data, rows: list[str], names: list[str], column: str, colour=BLUE) -> None:
+def row_dots(ax, data, rows: list[str], names: list[str], column: str, colour=BLUE) -> None:
     """One dot with its interval for each of `rows` in `column`, from the top."""
-    data = data.set_index(column).reindex(rows)
-    y = np.arange(len(rows))
-    around = np.abs(data[["low", "high"]].to_numpy().T - data["value"].to_numpy())
-    ax.errorbar(
-        data["value"],
-        y,
-        xerr=around,
-        fmt="o",
-        color=colour,
-        markersize=3,
-        linewidth=1,
-        capsize=1.5,
-        capthick=0.8,
-    )
+    dots(ax, data.set_index(column).reindex(rows), np.arange(len(rows)), colour)
     named_rows(ax, names)
 
 
@@ -266,6 +254,6 @@ def _two_panels(data):
     figure = new_figure(0.8 + 0.2 * len(variants))
     for ax, measure in zip(figure.subplots(1, 2, sharey=True), COLOURS, strict=True):
         own = data[data["measure"] == measure]
-        dots(ax, own, variants, [NAMES[v] for v in variants], "variant", COLOURS[measure])
+        row_dots(ax, own, variants, [NAMES[v] for v in variants], "variant", COLOURS[measure])
         ax.set_title(measure)
     return figure

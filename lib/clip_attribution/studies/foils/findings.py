@@ -6,6 +6,7 @@ nothing of a part of speech with fewer than FEW foiled words, whose bootstrap in
 
 import os
 
+from ...metrics.intervals import in_words
 from .figures import NAMES
 from .measures import ALL, LOCATION, PRECISION
 
@@ -14,8 +15,7 @@ FEW = 10
 
 def estimate(row, signed: bool = False) -> str:
     """A value with its interval: "0.25 [0.22, 0.28]"."""
-    form = "+.2f" if signed else ".2f"
-    return "{} [{}, {}]".format(*(f"{row[k]:{form}}" for k in ("value", "low", "high")))
+    return in_words(row, "+.2f" if signed else ".2f")
 
 
 def listed(names) -> str:
@@ -91,7 +91,7 @@ def finding_heads(by_layer, by_head) -> str:
     least = by_head.loc[by_head["value"].idxmin()]
     against, speak_for = (by_head["high"] < 0).sum(), (by_head["low"] > 0).sum()
     strongest = by_layer.loc[by_layer["value"].idxmin()]
-    value = "{value:.2g} [{low:.2g}, {high:.2g}]".format(**least)
+    value = in_words(least, ".2g")
     return (
         f"Of {len(by_head)} heads, {against} speak against the foiled word (interval below 0) "
         f"and {speak_for} for it. The lowest share is that of head {least['head']:.0f} of "

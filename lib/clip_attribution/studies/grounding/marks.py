@@ -5,6 +5,7 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 
 from ...evaluation.grounding import NAMES
+from ...plots.marks import dots
 from ...plots.style import GREY, SMALL, named_rows
 from ..foils.figures import legend_above
 
@@ -63,19 +64,7 @@ def method_dots(ax, table, colours: dict, shift: float = 0, hollow: bool = False
     order = list(colours)
     for y, (method, colour) in enumerate(colours.items()):
         row = table[table["scorer"] == method].iloc[0]
-        around = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-        ax.errorbar(
-            row["value"],
-            y + shift,
-            xerr=around,
-            fmt="o",
-            color=colour,
-            markersize=3,
-            markerfacecolor="white" if hollow else colour,
-            linewidth=1,
-            capsize=1.5,
-            capthick=0.8,
-        )
+        dots(ax, row, y + shift, colour, face="white" if hollow else None)
     for name in FLOORS:
         for value in table[table["scorer"] == name]["value"]:
             ax.axvline(value, color=GREY, linewidth=0.8, linestyle=FLOORS[name])

@@ -13,6 +13,7 @@ from ...evaluation.deletion import KINDS, RANDOM
 from ...evaluation.sanity import OTHER
 from ...heatmaps import heatmaps
 from ...plots.colours import overlay, symmetric_limit
+from ...plots.marks import dots
 from ...plots.style import GREY, INK, SMALL, new_figure
 from ..foils.figures import legend_above
 from ..grounding.figures import method_legend, palette
@@ -85,18 +86,7 @@ def gain_dots(ax, data, colours: dict) -> None:
     """One dot with its interval a method: how far its area lies on the good side of random."""
     for y, (method, colour) in enumerate(colours.items()):
         row = data.loc[method]
-        around = [[row["gain"] - row["gain_low"]], [row["gain_high"] - row["gain"]]]
-        ax.errorbar(
-            row["gain"],
-            y,
-            xerr=around,
-            fmt="o",
-            color=colour,
-            markersize=3,
-            linewidth=1,
-            capsize=1.5,
-            capthick=0.8,
-        )
+        dots(ax, row, y, colour, names=("gain", "gain_low", "gain_high"))
     ax.axvline(0, color=GREY, linestyle=":", linewidth=1)
     ax.set_yticks(range(len(colours)), list(colours))
     ax.set_ylim(len(colours) - 0.5, -0.5)

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ...datasets.protocol_rows import FREQUENT, METHOD, RANDOM
 from ...datasets.protocols import EVERY, WHOLE
+from ...plots.marks import dots
 from ...plots.style import GREY, SMALL, TITLE, new_figure, wrapped
 from ..foils.figures import BLUE, ORANGE, legend_above
 
@@ -161,18 +162,7 @@ def estimate_dot(ax, row: dict, y: float, look: Look) -> Line2D:
     """One estimate with its interval, and its chance as a grey stroke; the legend's entry."""
     if row["chance"] == row["chance"]:
         ax.plot(row["chance"], y, "|", color=GREY, markersize=6, mew=1, zorder=1)
-    around = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-    ax.errorbar(
-        row["value"],
-        y,
-        xerr=around,
-        fmt=look.marker,
-        color=look.colour,
-        markersize=3,
-        linewidth=0.9,
-        capsize=1.2,
-        capthick=0.7,
-    )
+    dots(ax, row, y, look.colour, look.marker)
     return Line2D(
         [], [], color=look.colour, marker=look.marker, linestyle="", markersize=3, label=look.label
     )

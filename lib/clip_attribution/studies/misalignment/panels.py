@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from ...io.images import open_image
 from ...plots.colours import symmetric_limit
+from ...plots.marks import dots
 from ...plots.style import (
     COLUMN,
     GREY,
@@ -163,17 +164,7 @@ def alarm_dots(ax, alarms) -> None:
     )
     ends = [RATES[0] / 1.6, 1.6 * RATES[-1]]
     ax.plot(ends, ends, color=INK, linestyle="--", linewidth=0.6)
-    value = own["false_alarms"]
-    ax.errorbar(
-        own["rate"],
-        value,
-        yerr=[value - own["low"], own["high"] - value],
-        fmt="o",
-        color=BLUE,
-        markersize=4,
-        linewidth=0.9,
-        capsize=1.2,
-    )
+    dots(ax, own, own["rate"], BLUE, names=("false_alarms", "low", "high"), upright=True)
     for fixed in alarms[alarms["rule"] == "paper"]["false_alarms"]:
         ax.axhline(fixed, color=ORANGE, linewidth=0.9)
     ax.set(
