@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
