@@ -187,14 +187,14 @@ def test_a_batch_equals_its_members(clip, method):
 
 @pytest.mark.parametrize("method", layered_methods("image"))
 def test_image_maps_equal_their_matrices(clip, method):
-    same = {"raw_attention": "attention", "gradcam": "gae"}  # but for the layers
+    same = {"raw_attention": "attention", "cae_gradcam": "gae"}  # but for the layers
     matrix = getattr(oracles, f"{same.get(method, method)}_matrix")
     layers = METHODS[method].layers
     images, texts = [random_image(7), random_image(8)], ["a red car", "two dogs, one cat"]
     maps = image_attribution(clip, images, texts, method)
     assert maps.shape == (2, 4, 4) and maps.dtype == np.float32
     constants = clip.encode_texts(texts)
-    factor = clip.logit_scale if method in ("gae", "gradcam") else 1.0
+    factor = clip.logit_scale if method in ("gae", "cae_gradcam") else 1.0
     for i in range(2):
         feature, found = oracles.explicit_image(clip.model, clip.preprocess(images[i]), 4, True)
         grads = oracles.map_gradients(feature @ constants[i], found)
@@ -425,3 +425,10 @@ def test_a_gpu_gives_the_same(clip, pairs, method):
     images = list(pairs.image[:2])
     maps = [image_attribution(c, images, ["a dog", "two cats"], method) for c in (clip, cuda)]
     np.testing.assert_allclose(maps[1], maps[0], atol=1e-5, rtol=1e-3)
+
+
+def test_an_old_name_of_a_method_warns_and_gives_the_same(clip, pairs):
+    with pytest.warns(DeprecationWarning, match="gradcam is now cae_gradcam"):
+        old, _ = attribute(clip, pairs, "gradcam")
+    new, _ = attribute(clip, pairs, "cae_gradcam")
+    pd.testing.assert_frame_equal(old, new)

@@ -69,9 +69,9 @@ def test_means_are_those_of_a_slow_count_over_tokens(clip, pairs, method, templa
 
 
 def test_means_equal_those_of_the_role_measures(clip, pairs):
-    tokens, _ = attribute_roles(clip, pairs, ["gradcam"])
+    tokens, _ = attribute_roles(clip, pairs, ["cae_gradcam"])
     expected = caption_means(tokens).set_index("pair_id")[NAMES]
-    found, _ = attribute(clip, pairs, "gradcam", template="", level="role")
+    found, _ = attribute(clip, pairs, "cae_gradcam", template="", level="role")
     found = found.pivot(index="pair_id", columns="role", values="attribution")
     pd.testing.assert_frame_equal(
         found.loc[expected.index, NAMES], expected, check_names=False, rtol=0, atol=0

@@ -66,14 +66,14 @@ def test_attention_is_the_mean_over_all_layers_and_raw_attention_the_last(clip, 
 @pytest.mark.parametrize("heads", ["mean", "sum"])
 def test_gradcam_equals_the_explicit_recursion(clip, pairs, heads):
     oracle = oracle_of(clip)
-    for ids, image, values in token_rows(clip, pairs, "gradcam", heads=heads):
+    for ids, image, values in token_rows(clip, pairs, "cae_gradcam", heads=heads):
         wanted = oracle.gradcam(ids, image, heads)[1:-1].detach().numpy()
         assert wanted.max() > 1e-3
         np.testing.assert_allclose(values, wanted, atol=1e-5 * wanted.max(), rtol=1e-4)
 
 
 def test_gradcam_is_gae_over_all_layers(clip, pairs):
-    ours, gae = attribute(clip, pairs, "gradcam")[0], attribute(clip, pairs, "gae", "all")[0]
+    ours, gae = attribute(clip, pairs, "cae_gradcam")[0], attribute(clip, pairs, "gae", "all")[0]
     pd.testing.assert_frame_equal(ours, gae)
 
 
@@ -257,7 +257,7 @@ def test_nothing_to_replace_is_said_at_once(clip, pairs):
 
 # ---------------------------------------------------------------- all through one engine
 
-NEW = ("attention", "gradcam", "gradient", "perturbation", "integrated_gradients")
+NEW = ("attention", "cae_gradcam", "gradient", "perturbation", "integrated_gradients")
 
 
 @pytest.mark.parametrize("method", NEW)
@@ -331,11 +331,11 @@ def test_unusable_arguments(clip, pairs):
     with pytest.raises(UserError, match="has no layers"):
         attribute(clip, pairs, "integrated_gradients", per_layer=True)
     with pytest.raises(UserError, match="it takes heads"):
-        attribute(clip, pairs, "gradcam", scope="all")
+        attribute(clip, pairs, "cae_gradcam", scope="all")
     with pytest.raises(UserError, match="takes none"):
         attribute(clip, pairs, n_steps=3)
     with pytest.raises(UserError, match="head reduction"):
-        attribute(clip, pairs, "gradcam", heads="max")
+        attribute(clip, pairs, "cae_gradcam", heads="max")
     with pytest.raises(UserError, match="unknown scope"):
         attribute(clip, pairs, "gradient", scope="words")
     with pytest.raises(UserError, match="unknown level"):
@@ -363,5 +363,5 @@ def test_a_gpu_gives_the_same(clip, pairs, method):
 def test_every_method_says_what_its_values_are():
     units = {name: METHODS[name].unit for name in METHODS}
     assert units["gradient"] == "share" and units["attention"] == units["rollout"] == "attention"
-    assert units["perturbation"] == units["gradcam"] == units["integrated_gradients"] == "logit"
+    assert units["perturbation"] == units["cae_gradcam"] == units["integrated_gradients"] == "logit"
     assert units["clip4dm"] == "cosine"

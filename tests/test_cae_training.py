@@ -143,7 +143,7 @@ def test_double_backward_equals_finite_differences(double, method):
             weight.copy_(old)
 
 
-@pytest.mark.parametrize("method", ["attention", "gradcam", "gradient"])
+@pytest.mark.parametrize("method", ["attention", "cae_gradcam", "gradient"])
 def test_gradients_of_the_loss_equal_explicit_autograd(double, method):
     batch = batch_of(double)
     ids, images, masks, _ = batch
@@ -239,7 +239,7 @@ def test_training_refuses_what_it_cannot_do(clip):
     with pytest.raises(UserError, match="replacements="):
         token_attributions(clip.model, images, ids, "perturbation")
     with pytest.raises(UserError, match="it takes heads"):
-        token_attributions(clip.model, images, ids, "gradcam", scope="all")
+        token_attributions(clip.model, images, ids, "cae_gradcam", scope="all")
     with pytest.raises(UserError, match="nothing to replace"):
         replace(clip, ["a cup"], [[(2, 5, "object")]], {"object": ["cup"]})
 

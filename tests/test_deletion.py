@@ -114,15 +114,18 @@ def test_the_random_order_has_a_seed_and_the_others_do_not_depend_on_it(clip):
     assert np.array_equal(value(one, method="gradcam"), value(other, method="gradcam"))
 
 
-def test_an_unreadable_picture_and_a_map_of_nan_are_left_out(clip, tmp_path):
+def test_an_unreadable_image_and_a_map_of_nan_keep_their_reason(clip, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "good.png")
     refs = ["good.png", "gone.png", "good.png"]
     maps = np.ones((3, 8, 8))
     maps[2, 0, 0] = np.nan
     curves = picture_curves(clip, refs, ["a", "a", None], {"m": maps}, steps=2, image_root=tmp_path)
-    assert set(curves["pair"]) == {0}
+    assert set(curves["pair"]) == {0, 1, 2}
+    bad = curves.dropna(subset="error").set_index("pair")["error"]
+    assert list(bad.index) == [1, 2] and "gone.png" in bad[1] and bad[2] == "no map by m"
+    assert set(areas(curves)["pair"]) == {0}  # the summaries go on without them
     none = picture_curves(clip, refs[1:2], ["a"], {"m": maps[:1]}, image_root=tmp_path)
-    assert none.empty and list(none) == list(curves)
+    assert none["error"].notna().all() and list(none) == list(curves)
 
 
 @pytest.mark.parametrize("wrong", [{"fill": "grey"}, {"steps": 0}, {"texts": ["a"]}])
@@ -165,9 +168,12 @@ def test_word_curves_are_cosines_of_shortened_captions(clip):
             assert abs(found - cosine) < 1e-5
 
 
-def test_a_caption_with_an_error_is_left_out(clip):
+def test_a_caption_with_an_error_keeps_its_reason(clip):
     pairs = pd.DataFrame({"image": [*REFS, "nowhere.png"], "caption": [TEXTS[0], "", "a cat"]})
-    assert set(word_curves(clip, pairs, ["gae", "clip4dm"])["pair"]) == {0}
+    curves = word_curves(clip, pairs, ["gae", "clip4dm"])
+    bad = curves.dropna(subset="error").set_index("pair")["error"]
+    assert bad[1] == "the caption is empty" and "nowhere.png" in bad[2] and len(bad) == 2
+    assert set(areas(curves)["pair"]) == {0} and np.isfinite(mean_curves(curves)["value"]).all()
 
 
 # --- areas ---

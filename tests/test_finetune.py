@@ -26,7 +26,7 @@ from clip_attribution.training.finetune_options import DEFAULTS, build_parser, c
 
 FAST = {"batch": 4, "steps": 6, "lr": 1e-3, "warmup": 2, "calibration": 3, "margin": 0.2}
 CONTRASTIVE = FAST | {"objective": "contrastive"}
-CAE = FAST | {"method": "gradcam", "hard_negatives": True, "accumulate": 2}
+CAE = FAST | {"method": "cae_gradcam", "hard_negatives": True, "accumulate": 2}
 
 
 @pytest.fixture(scope="module")

@@ -77,8 +77,8 @@ def test_every_variant_has_all_measures_and_a_lead_that_is_their_difference(tabl
     for variant in TUNED:
         own = of(table, variant)
         for method in ("attention", "gradcam", "perturbation", "gradient"):
-            lead = own.loc[f"a_obj {method}", "value"] - own.loc[f"a_comp {method}", "value"]
-            assert own.loc[f"lead {method}", "value"] == pytest.approx(lead, abs=1e-9)
+            gap = own.loc[f"a_obj {method}", "value"] - own.loc[f"a_comp {method}", "value"]
+            assert own.loc[f"gap {method}", "value"] == pytest.approx(gap, abs=1e-9)
     assert of(table, "CLIP").loc["a_obj attention", "value"] != pytest.approx(
         of(table, "only L_attr").loc["a_obj attention", "value"], abs=1e-9
     )

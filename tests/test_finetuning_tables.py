@@ -32,10 +32,10 @@ VALUES = {
     "CAE attention": (58, 80, 0.15, 0.10),
 }
 MEASURES = ("relation accuracy", "T2I R@1", "a_obj attention", "a_comp attention")
-NAMES = (*MEASURES, "lead attention", "near relation")
+NAMES = (*MEASURES, "gap attention", "near relation")
 
 
-def with_lead(values):
+def with_gap(values):
     return (*values, values[2] - values[3], 0.3)
 
 
@@ -64,12 +64,12 @@ def row(variant, hard, measure, value, base, beside):
 
 
 def frame(values, baseline="CLIP-FT"):
-    rows, before = [], with_lead(values["CLIP"])
+    rows, before = [], with_gap(values["CLIP"])
     for variant, own in values.items():
         known = variant not in ("CLIP", baseline) and baseline in values
-        beside = with_lead(values[baseline]) if known else [np.nan] * len(NAMES)
+        beside = with_gap(values[baseline]) if known else [np.nan] * len(NAMES)
         for hard in (False,) if variant == "CLIP" else (False, True):
-            facts = zip(NAMES, with_lead(own), before, beside, strict=True)
+            facts = zip(NAMES, with_gap(own), before, beside, strict=True)
             rows += [row(variant, hard, *one) for one in facts]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -108,11 +108,12 @@ def test_a_difference_is_clear_only_where_its_interval_leaves_out_zero_and_seeds
 
 def test_sentences_on_the_lead_name_the_baselines(table, swept):
     assert finding_deficiency(table) == (
-        "By attention, objects lead by +0.120 [-2.880, +3.120] before tuning; CAE attention "
-        "changes that by -0.070 [-2.070, +1.930], -0.080 [-1.080, +0.920] more than CLIP-FT does."
+        "By attention, objects exceed compositions by +0.120 [-2.880, +3.120] before tuning; "
+        "CAE attention changes that by -0.070 [-2.070, +1.930], -0.080 [-1.080, +0.920] more than "
+        "CLIP-FT does."
     )
     assert finding_strength(swept) == (
-        "With a share of 10 the lead goes from +0.120 [-2.880, +3.120] to +0.050 [-2.950, +3.050]; "
+        "With a share of 10 the gap goes from +0.120 [-2.880, +3.120] to +0.050 [-2.950, +3.050]; "
         "since before tuning: relation accuracy +8.0 [+6.0, +10.0] and T2I R@1 -14.0 "
         "[-16.0, -12.0] points."
     )
@@ -141,7 +142,7 @@ def test_logs_carry_the_lead_as_a_share_of_its_start_and_weights_the_last_one():
         TunedRun("CAE attention", True, 1, log(2.5), "b"),
     ]
     logs = logs_of(runs)
-    np.testing.assert_allclose(logs["lead"], 2 * [1, 0.5, 0, -0.5], atol=1e-12)
+    np.testing.assert_allclose(logs["gap"], 2 * [1, 0.5, 0, -0.5], atol=1e-12)
     assert set(logs["seed"]) == {0, 1}
     assert weights_of(runs).values.tolist() == [["CAE attention", True, 1, 2.5]]
 

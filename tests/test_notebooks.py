@@ -24,7 +24,7 @@ SMALL = {
     "03_relu_ablation": TABLE,
     "04_part_of_speech": TABLE,
     "05_misalignment_benchmarks": {"n_pairs": 60, "foils": "noun", "cache": "tables"},
-    "06_composition_deficiency": {"n_pairs": 120, "methods": "attention gradcam gradient"},
+    "06_composition_deficiency": {"n_pairs": 120, "methods": "attention cae_gradcam gradient"},
     "07_compositional_benchmarks": {
         "benchmarks": "aro-relation sugarcrepe winoground coco-retrieval sts-b",
         "n": 70,
@@ -203,8 +203,8 @@ def test_finetuning_measures_every_variant_and_sets_its_weights(results):
     assert {"CLIP", "CLIP-FT", "only L_attr"} < variants and len(variants) == 7
     weights = {row["variant"]: row["lam"] for row in found["weights"]}
     assert min(weights.values()) > 0 and weights["CAE attention"] != weights["CAE gradcam"]
-    lead = {row["measure"]: row for row in found["table"] if row["variant"] == "CLIP"}
-    assert lead["lead attention"]["value_low"] > 0
+    gap = {row["measure"]: row for row in found["table"] if row["variant"] == "CLIP"}
+    assert gap["gap attention"]["value_low"] > 0
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

@@ -135,7 +135,7 @@ def test_the_entropy_is_the_mean_over_the_captions_used(clip, examples, cuts):
     of = [-sum(p * math.log(p) for p in row.tolist() if p) for row in shares]
     used = [of[i] for i in (0, 1, 3, 4, 6, 7)]
     assert logged["entropy"] == pytest.approx(sum(used) / 6, rel=1e-4)
-    _, logged = gradients(clip, examples, Weights(0.0, 1.0, "gradcam"), cuts)
+    _, logged = gradients(clip, examples, Weights(0.0, 1.0, "cae_gradcam"), cuts)
     assert math.isnan(logged["entropy"])
 
 

@@ -66,7 +66,7 @@ def clip():
 def measured(clip):
     """(pairs, tokens, noted) of a few captions by all methods of CAE."""
     pairs = load_captions("scenes", n=8, seed=3)
-    names = ["attention", "gradcam", "perturbation", "gradient"]
+    names = ["attention", "cae_gradcam", "perturbation", "gradient"]
     return pairs, *attribute_roles(clip, pairs, names)
 
 
@@ -173,13 +173,13 @@ def test_where_no_caption_can_be_attributed_the_reason_is_said(clip):
 def test_all_means_five_methods_and_quick_leaves_out_the_slow():
     assert chosen("all") == [
         "attention",
-        "gradcam",
+        "cae_gradcam",
         "perturbation",
         "gradient",
         "integrated_gradients",
     ]
     assert chosen("gae clip4dm gae") == ["gae", "clip4dm"]
-    assert quick(chosen("all")) == ["attention", "gradcam", "gradient"]
+    assert quick(chosen("all")) == ["attention", "cae_gradcam", "gradient"]
     assert quick(["perturbation"]) == ["perturbation"]
 
 
@@ -229,11 +229,11 @@ def test_the_gap_is_paired_and_agrees_with_a_slow_bootstrap():
 def test_a_deficiency_is_claimed_only_where_the_interval_lies_above_zero():
     clear, none = means_of([2, 3, 2.5, 2.2], [1, 1, 1, 1]), means_of([2, 0, 2, 0], [1, 1, 1, 1.0])
     less = means_of([0, 0.1, 0, 0.2], [1, 1, 1, 1])
-    frame = pd.concat([clear, none.assign(method="gradcam"), less.assign(method="gradient")])
+    frame = pd.concat([clear, none.assign(method="cae_gradcam"), less.assign(method="gradient")])
     gaps = gap_table(frame)
     assert dict(zip(gaps["method"], gaps["deficient"], strict=True)) == {
         "attention": True,
-        "gradcam": False,
+        "cae_gradcam": False,
         "gradient": False,
     }
     said = finding_roles(gaps)
@@ -310,7 +310,7 @@ def test_the_curve_is_the_accuracy_up_to_each_ratio():
 
 def test_halves_find_a_difference_only_where_there_is_one():
     ratio = np.linspace(0, 1, 100)
-    data = pd.DataFrame({"method": "gradcam", "pair_id": range(100), "ratio": ratio})
+    data = pd.DataFrame({"method": "cae_gradcam", "pair_id": range(100), "ratio": ratio})
     (clear,) = ratio_halves(data.assign(correct=ratio > 0.4)).to_dict("records")
     assert clear["above"] == 1 and clear["below"] == pytest.approx(0.2) and clear["low"] > 0.6
     (flat,) = ratio_halves(data.assign(correct=np.arange(100) % 2)).to_dict("records")

@@ -6,6 +6,7 @@ is the method's `combine`. A method that reads no attention is a function of an 
 (see `inputs.py`), has no layers, and returns [batch, 1, n]. A method knows no thresholds.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
+RENAMED = {"gradcam": "cae_gradcam"}  # Grad-CAM itself is a heat map
 
 
 def method(name: str, **about: Any) -> Callable:
@@ -89,8 +91,16 @@ def method(name: str, **about: Any) -> Callable:
     return register
 
 
+def current_name(name: str) -> str:
+    """The name that a method has now; an old one of `RENAMED` warns."""
+    if name in RENAMED:
+        warnings.warn(f"{name} is now {RENAMED[name]}", DeprecationWarning, stacklevel=3)
+    return RENAMED.get(name, name)
+
+
 def get_method(name: str, tower: str = "text", relu: str = "signed") -> Method:
     """Look a method up. Raises UserError on an unknown name, tower or ReLU variant."""
+    name = current_name(name)
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}; choose one of {', '.join(sorted(METHODS))}")
     found = METHODS[name]

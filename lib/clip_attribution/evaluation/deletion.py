@@ -7,7 +7,7 @@ Deletion takes the parts of a picture (or the words of a caption) away in the or
 the highest first, and watches the cosine fall; insertion puts them back in the same order. A good
 order makes the area under the first curve small and under the second large. Petsiuk, Das, Saenko,
 "RISE", BMVC 2018, with the cosine in place of a class probability, and with parts in random order
-as the floor: without it a curve says as much of the model as of the map. A picture with parts
+as the baseline: without it a curve says as much of the model as of the map. A picture with parts
 missing is like none that the model was trained on, and its score is only as good as that.
 """
 
@@ -27,7 +27,7 @@ from ..text.words import split_words
 FILLS = ("mean", "blur")
 KINDS = ("deletion", "insertion")
 RANDOM = "random order"
-COLUMNS = ["pair", "method", "kind", "share", "cosine"]
+COLUMNS = ["pair", "method", "kind", "share", "cosine", "error"]
 
 
 def picture_curves(
@@ -48,11 +48,12 @@ def picture_curves(
     `grounding_tables.Maps`}, whose signed values give the order; a random order is added. steps:
     how many times something is taken away. fill: what comes in its place, the picture's own mean
     colour or the picture blurred (sigma an eighth of its side). The picture is squashed to the
-    model's input, as for `heatmaps`. A pair whose picture cannot be read or that has NaN in a map
-    is left out.
+    model's input, as for `heatmaps`.
 
     Columns pair (row), method, kind (deletion, insertion), share (taken away, or put back, so far:
-    0 to 1), cosine. Raises UserError: unknown fill, steps below 1, lists of different lengths.
+    0 to 1), cosine, error. A pair whose picture cannot be read or that has NaN in a map is one row
+    with the reason in `error`, which the summaries leave out. Raises UserError: unknown fill, steps
+    below 1, lists of different lengths.
     """
     maps = {name: one[0] if isinstance(one, tuple) else one for name, one in maps.items()}
     if fill not in FILLS:
@@ -64,7 +65,8 @@ def picture_curves(
     for pair, ref in enumerate(images):
         pixels = read_pixels(ref, image_root, transform)
         own = {method: np.asarray(values[pair]) for method, values in maps.items()}
-        if isinstance(pixels, str) or any(np.isnan(one).any() for one in own.values()):
+        if reason := no_curve(pixels, own):
+            frames.append(failed(pair, reason))
             continue
         grid = next(iter(own.values())).shape
         orders = {name: np.argsort(-one.ravel(), kind="stable") for name, one in own.items()}
@@ -78,7 +80,23 @@ def picture_curves(
 
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """The frames one below the other; none of them is a frame without rows."""
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+    if not frames:
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
+    return found.astype({"share": float, "cosine": float})
+
+
+def no_curve(pixels, maps: dict) -> str | None:
+    """Why an image has no curves: it cannot be read, or a method has no map of it."""
+    if isinstance(pixels, str):
+        return pixels
+    absent = [method for method, one in maps.items() if np.isnan(one).any()]
+    return f"no map by {', '.join(absent)}" if absent else None
+
+
+def failed(pair, reason: str) -> pd.DataFrame:
+    """The one row of a pair that cannot be computed."""
+    return pd.DataFrame([{"pair": pair, "error": reason}], columns=COLUMNS)
 
 
 def both(order: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -93,7 +111,7 @@ def labelled(pair, orders, shares, cosines) -> pd.DataFrame:
     """The cosines [orders * kinds * shares] of one pair as rows."""
     index = pd.MultiIndex.from_product([orders, KINDS, shares], names=COLUMNS[1:4])
     frame = pd.DataFrame({"cosine": cosines}, index).reset_index()
-    return frame.assign(pair=pair)[COLUMNS]
+    return frame.assign(pair=pair, error=None)[COLUMNS]
 
 
 def filled(pixels: torch.Tensor, fill: str) -> torch.Tensor:
@@ -124,7 +142,7 @@ def word_curves(clip, pairs, methods, *, image_root=None, seed: int = 0, **optio
 
     pairs: a pairs frame. methods: names of `attribution.METHODS`; options: for `attribute`. Each
     caption has as many steps as words. The text's `template`, by default none, stays throughout.
-    A pair with an error is left out. Columns as of `picture_curves`.
+    Columns, and the fate of a pair with an error, as of `picture_curves`.
     """
     options = {"template": "", **options}
     pairs = pd.DataFrame(pairs).reset_index(drop=True)
@@ -132,10 +150,13 @@ def word_curves(clip, pairs, methods, *, image_root=None, seed: int = 0, **optio
     found = {
         name: attribute(clip, pairs, name, image_root=image_root, **options) for name in methods
     }
-    bad = set().union(*(p.loc[p["error"].notna(), "pair_id"] for _, p in found.values()))
+    errors = pd.concat(own.set_index("pair_id")["error"].dropna() for _, own in found.values())
     by_pair = {name: dict(list(words.groupby("pair_id"))) for name, (words, _) in found.items()}
     rng, frames = np.random.default_rng(seed), []
-    for pair in (row for row in pairs.itertuples() if row.pair_id not in bad):
+    for pair in pairs.itertuples():
+        if pair.pair_id in errors.index:
+            frames.append(failed(pair.pair_id, errors.loc[[pair.pair_id]].iloc[0]))
+            continue
         orders = {
             name: np.argsort(-groups[pair.pair_id]["attribution"].to_numpy(), kind="stable")
             for name, groups in by_pair.items()

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize, pad
 from ..attribution.captions import read_caption
 from ..attribution.perturbation import concept_means
 from ..attribution.perturbation import replacements as replaced_texts
-from ..attribution.registry import check_options, get_method, resolve_layers
+from ..attribution.registry import check_options, current_name, get_method, resolve_layers
 from ..attribution.view import View
 from ..errors import UserError
 from ..text.concepts import concept_of_token, read_concepts
@@ -25,7 +25,7 @@ from ..trace.hooks import count_layers, trace
 from ..trace.inputs import InputView, text_features, trimmed
 from ..trace.pooling import can_trim, text_rows, text_tower
 
-TRAINABLE = ("attention", "gradcam", "perturbation", "gradient")
+TRAINABLE = ("attention", "cae_gradcam", "perturbation", "gradient")
 
 
 class Attributions(NamedTuple):
@@ -71,6 +71,7 @@ def token_attributions(
     one without a replacement, is NaN there. create_graph=False gives the same numbers detached.
     Raises UserError for another method and for a tower that is not causal and pooled at EOT.
     """
+    method = current_name(method)
     if method not in TRAINABLE:
         raise UserError(f"no training by {method!r}: choose one of {', '.join(TRAINABLE)}")
     if not can_trim(model):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..attribution.registry import current_name
 from ..errors import UserError
 from ..trace.pooling import can_trim
 from .attributions import TRAINABLE
@@ -89,7 +90,11 @@ def check_options(options: dict, clip, examples, world: int = 1) -> dict:
 
 
 def check_values(cfg: dict) -> None:
-    """Raise UserError on an option that is impossible with any model and pairs."""
+    """Raise UserError on an option that is impossible with any model and pairs.
+
+    An old name of a method is replaced by the current one.
+    """
+    cfg["method"] = current_name(cfg["method"])
     known = {"objective": OBJECTIVES, "precision": tuple(PRECISIONS), "method": TRAINABLE}
     for name, values in known.items():
         if cfg[name] not in values:

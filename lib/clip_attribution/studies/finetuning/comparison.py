@@ -28,7 +28,7 @@ UNTUNED, ALONE = "CLIP", "only L_attr"
 VARIANTS = {
     UNTUNED: None,
     "CLIP-FT": {"objective": "contrastive"},
-    **{f"CAE {method}": {"method": method} for method in TRAINABLE},
+    **{f"CAE {m.removeprefix('cae_')}": {"method": m} for m in TRAINABLE},
     ALONE: {"method": "attention", "itc": 0.0},
 }
 TRAINING_SEED = 1000  # of the scenes; evaluation has small ones

@@ -152,7 +152,10 @@ def training_curves(logs):
     variants = list(dict.fromkeys(own["variant"]))
     colours = dict(zip(variants, sns.color_palette("colorblind", len(variants)), strict=True))
     figure = new_figure(2.5)
-    titles = {"itc": "contrastive loss\n", "lead": "lead of the objects,\nas a share of its start"}
+    titles = {
+        "itc": "contrastive loss\n",
+        "gap": "object–composition gap,\nas a share of its start",
+    }
     for ax, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for name in variants:
             rows = own[(own["variant"] == name) & own[column].notna()]

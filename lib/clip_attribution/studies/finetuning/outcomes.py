@@ -64,7 +64,7 @@ def evaluate_runs(
 
     Measures: "relation accuracy", "attribute accuracy", … and "TYPE accuracy" of each foil type (n
     pairs a type, percent, a tie is wrong); "I2T R@1", "I2T R@5", "T2I R@1", "T2I R@5" among
-    n_scenes scenes, percent; "a_obj METHOD", "a_comp METHOD" and "lead METHOD" (their difference)
+    n_scenes scenes, percent; "a_obj METHOD", "a_comp METHOD" and "gap METHOD" (their difference)
     of the captions of the first n_attributed scenes that have both (k replacements a concept for
     perturbation); "near ROLE", cosine of a caption's text feature with those of its own concepts of
     the role, each encoded alone (CAE, Figure 3). seed: of the scenes.
@@ -164,9 +164,10 @@ def attribution_values(clip, examples: Examples, method: str, k: int, n: int) ->
             both = torch.stack([masked_means(values, m) for m in (part.objects, part.composition)])
         found.append(both.double().cpu())
     objects, composition = torch.cat(found, 1).numpy()
-    lead = objects - composition  # NaN where either is: the same captions in all three
-    values = {"a_obj": objects + 0 * lead, "a_comp": composition + 0 * lead, "lead": lead}
-    return {f"{name} {method}": pd.Series(own, examples.images[:n]) for name, own in values.items()}
+    gap = objects - composition  # NaN where either is: the same captions in all three
+    values = {"a_obj": objects + 0 * gap, "a_comp": composition + 0 * gap, "gap": gap}
+    short = method.removeprefix("cae_")  # as in the names of the variants
+    return {f"{name} {short}": pd.Series(own, examples.images[:n]) for name, own in values.items()}
 
 
 def ingredient_values(clip, examples: Examples) -> dict[str, pd.Series]:

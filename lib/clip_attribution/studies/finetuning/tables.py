@@ -31,16 +31,16 @@ def wide(data: pd.DataFrame, hard_negatives: bool, names=None, columns=COLUMNS) 
 
 
 def logs_of(runs) -> pd.DataFrame:
-    """The logs of all runs below one another, with variant, hard_negatives, seed and `lead`.
+    """The logs of all runs below one another, with variant, hard_negatives, seed and `gap`.
 
-    lead: a_obj - a_comp of a step as a share of that of the run's first step.
+    gap: a_obj - a_comp of a step as a share of that of the run's first step.
     """
     frames = []
     for run in runs:
         if len(run.log):
             gap = run.log["a_obj"] - run.log["a_comp"]
             facts = {"variant": run.variant, "hard_negatives": run.hard_negatives}
-            frames.append(run.log.assign(**facts, seed=run.seed, lead=gap / gap.iloc[0]))
+            frames.append(run.log.assign(**facts, seed=run.seed, gap=gap / gap.iloc[0]))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -66,15 +66,15 @@ def signed(row, name: str, form: str = "+.1f") -> str:
 
 
 def finding_deficiency(data: pd.DataFrame, form: str = "+.3f") -> str:
-    """What each CAE variant does to the lead of objects by its own attribution."""
+    """What each CAE variant does to the object–composition gap by its own attribution."""
     rows = data[~data["hard_negatives"]].set_index(["variant", "measure"])
     lines = []
     for variant in dict.fromkeys(v for v, _ in rows.index if v.startswith("CAE ")):
-        measure = "lead " + variant.removeprefix("CAE ")
+        measure = "gap " + variant.removeprefix("CAE ")
         if ("CLIP", measure) in rows.index:
             before, own = rows.loc[("CLIP", measure)], rows.loc[(variant, measure)]
             line = (
-                f"By {variant.removeprefix('CAE ')}, objects lead by "
+                f"By {variant.removeprefix('CAE ')}, objects exceed compositions by "
                 f"{signed(before, 'value', form)} before tuning; {variant} changes that by "
                 f"{signed(own, 'change', form)}"
             )
@@ -84,17 +84,17 @@ def finding_deficiency(data: pd.DataFrame, form: str = "+.3f") -> str:
 
 
 def finding_strength(data: pd.DataFrame, method: str = "attention") -> str:
-    """What the strongest attribution loss does to lead, relations and retrieval; data: as in
+    """What the strongest attribution loss does to the gap, relations and retrieval; data: as in
     `finetuning_plots.strength_curves`."""
     share = max((v for v in dict.fromkeys(data["variant"]) if v != "CLIP"), key=float)
     rows = data.set_index(["variant", "measure"])
-    lead = [signed(rows.loc[(v, f"lead {method}")], "value", "+.3f") for v in ("CLIP", share)]
+    gap = [signed(rows.loc[(v, f"gap {method}")], "value", "+.3f") for v in ("CLIP", share)]
     said = [
         f"{name} {signed(rows.loc[(share, name)], 'change')}"
         for name in ("relation accuracy", "T2I R@1")
     ]
     return (
-        f"With a share of {share} the lead goes from {lead[0]} to {lead[1]}; "
+        f"With a share of {share} the gap goes from {gap[0]} to {gap[1]}; "
         f"since before tuning: {listed(said)} points."
     )
 

@@ -15,7 +15,7 @@ from ...metrics.intervals import mean_estimate
 from ...text.roles import ROLES, Concept
 from ...trace.encode import encode_texts
 
-MAP_METHOD = "gradcam"
+MAP_METHOD = "cae_gradcam"
 
 
 def ingredients(clip, pairs: pd.DataFrame, batch_size=256) -> pd.DataFrame:

@@ -34,6 +34,7 @@ ROLE_NAMES = {
     "other": "other words",
 }
 TITLES = {
+    "cae_gradcam": "CAE GradCAM",
     "integrated_gradients": "integrated gradients",
     "raw_attention": "raw attention",
     "gradient_x_attention": "gradient × attention",

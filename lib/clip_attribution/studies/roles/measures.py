@@ -22,7 +22,7 @@ from ...metrics.intervals import (
 )
 from ...text.roles import ROLES
 
-METHODS = ("attention", "gradcam", "perturbation", "gradient", "integrated_gradients")
+METHODS = ("attention", "cae_gradcam", "perturbation", "gradient", "integrated_gradients")
 OPTIONS = {"perturbation": {"k": 16}, "integrated_gradients": {"n_steps": 20}}
 SLOW = tuple(OPTIONS)
 MEANS = (*ROLES, "composition", "other")

@@ -1,4 +1,4 @@
-"""CAE's GradCAM attribution: GAE over all text layers.
+"""CAE's GradCAM attribution: GAE over all text layers (not the Grad-CAM of `heatmaps`).
 
     Ebar_l = reduce_h max( dS/dA_l^h * A_l^h , 0 )      R <- R + Ebar_l R  from R = I      a = R[e]
 
@@ -18,8 +18,8 @@ from .registry import method
 REDUCE = {"mean": lambda heads: heads.mean(1), "sum": lambda heads: heads.sum(1)}
 
 
-@method("gradcam", paper="Li et al., EMNLP 2024", layers="all", options=("heads",), **ABOUT)
-def gradcam(view, heads: str = "mean"):
+@method("cae_gradcam", paper="Li et al., EMNLP 2024", layers="all", options=("heads",), **ABOUT)
+def cae_gradcam(view, heads: str = "mean"):
     """What each layer adds to the relevance row, [B, L, n], on the logit scale."""
     if heads not in REDUCE:
         raise UserError(f"unknown head reduction {heads!r}: choose mean or sum")
