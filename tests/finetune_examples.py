@@ -1,4 +1,4 @@
-"""A tiny model and a few captioned pictures that the tests of fine-tuning share."""
+"""A tiny model and a few captioned images that the tests of fine-tuning share."""
 
 import json
 

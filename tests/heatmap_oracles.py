@@ -1,4 +1,4 @@
-"""Slow and obvious heat maps: one picture and one phrase at a time, plain hooks, loops.
+"""Slow and obvious heat maps: one image and one phrase at a time, plain hooks, loops.
 
 Nothing here imports the library; a model is an open_clip model, pixels are [1, 3, h, w] and a text
 is its unit feature [D].
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 
 def logit(model, pixels, text):
-    """exp(logit_scale) times the cosine of one picture and one text."""
+    """exp(logit_scale) times the cosine of one image and one text."""
     feature = F.normalize(model.encode_image(pixels, normalize=False), dim=-1)[0]
     return model.logit_scale.detach().exp() * (feature * text).sum()
 
@@ -53,7 +53,7 @@ def upsample(channel, size):
 
 
 def gscorecam(model, layer, pixels, text, k, grid=None, prefix=0, class_token=False):
-    """gScoreCAM by its definition, one masked picture a forward pass."""
+    """gScoreCAM by its definition, one masked image a forward pass."""
     output, gradient = output_and_gradient(model, layer, pixels, text)
     channels = channels_of(output, grid, prefix)
     if class_token:

@@ -1,4 +1,4 @@
-"""Floors and plain scores by hand; nothing leaks into the answer of a row."""
+"""Baselines and plain scores by hand; nothing leaks into the answer of a row."""
 
 import numpy as np
 import pandas as pd
@@ -119,5 +119,5 @@ def test_shuffling_leaves_no_picture_with_its_captions():
         assert (same == 1).all() and (found["caption"] == pairs["caption"]).all()
     assert pairs.loc[0, "image"] == "0.png"
     assert len({tuple(shuffled(pairs, s)["image"]) for s in range(20)}) > 15
-    with pytest.raises(UserError, match="two different pictures"):
+    with pytest.raises(UserError, match="two different images"):
         shuffled(pairs[:2])

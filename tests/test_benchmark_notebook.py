@@ -368,7 +368,7 @@ def test_published_values_are_drawn_hollow_and_only_for_real_data():
     assert not hollow(benchmark_plots.benchmark_dots(all_results(found_frames())))
     own = all_results(found_frames(embedded=False))
     values = {line.get_xdata()[0] for line in hollow(benchmark_plots.benchmark_dots(own))}
-    assert {0.84, 0.43, 0.66} & values == {0.84, 0.43}  # no NLI panel without a judge
+    assert {0.84, 0.43, 0.66} & values == {0.84, 0.43}  # no NLI panel without an NLI model
     assert 0.31 not in values  # Rich-HF at another epsilon
 
 
@@ -423,8 +423,8 @@ def test_figures_are_one_column_wide_and_nothing_is_cut_or_overlaps(swept, alarm
 def test_more_is_said_only_where_intervals_allow_it():
     found = found_frames()
     assert findings.headline(found) == (
-        "False words located: above both floors on FOIL; below the better floor on HAT; no clear "
-        "difference on nocaps-FOIL"
+        "False words located: above both baselines on FOIL; below the better baseline on HAT; no "
+        "clear difference on nocaps-FOIL"
     )
     assert findings.headline_groups(found).endswith("part on nocaps-FOIL")
     assert "highest on near, 0.50 [0.45, 0.55]" in findings.finding_groups(found)

@@ -77,12 +77,12 @@ def blip(folder):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Four pictures of several shapes in a folder, and a file that is none."""
+    """Four images of several shapes in a folder, and a file that is none."""
     root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(5)
     for number, shape in enumerate([(32, 32), (20, 50), (41, 33), (64, 64)]):
         pixels = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / f"{number}.png")
-    (root / "broken.png").write_bytes(b"no picture")
+    (root / "broken.png").write_bytes(b"no image")
     return root
 
 

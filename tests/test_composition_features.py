@@ -16,7 +16,7 @@ from clip_attribution.io.images import open_image
 from clip_attribution.scenes import scene_pairs
 from clip_attribution.trace import encode as features
 
-TEXTS = [f"a picture of {n} horses" for n in range(10)]
+TEXTS = [f"an image of {n} horses" for n in range(10)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_pictures_and_their_faults_are_read_back_and_a_changed_file_is_read_anew
     refs = scene_pairs(6, 1, None)["image"]
     for number, ref in enumerate(refs):
         open_image(ref).save(folder / f"{number}.png")
-    (folder / "3.png").write_bytes(b"no picture")
+    (folder / "3.png").write_bytes(b"no image")
     views = [(f"{n}.png", (0, 0, 32, 32) if n % 2 else None) for n in range(7)]
     found, reasons = features.encode_views(clip, views, folder, 2, keep=keep)
     assert set(reasons) == {views[3], views[6]} and len(found) == 5

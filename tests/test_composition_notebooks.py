@@ -160,7 +160,7 @@ def test_unreadable_pictures_are_an_error_with_the_first_reason(clip, tmp_path):
     folder = tmp_path / "svo-probes"
     export("svo-probes", folder, 3, 3, progress=False)
     for picture in folder.glob("images/*"):
-        picture.write_bytes(b"no picture")
+        picture.write_bytes(b"no image")
     with pytest.raises(UserError, match="svo-probes: not one of 3 rows could be scored: "):
         composition_results(clip, ["svo-probes"], files=tmp_path)
 
@@ -224,13 +224,16 @@ def test_above_and_below_are_said_only_where_the_interval_allows_it():
     )
     assert finding_accuracy(data).split("\n")[0] == (
         "Relation accuracy: above chance on sugarcrepe; below chance on valse; "
-        "not told from chance on ARO relation."
+        "not distinguishable from chance on ARO relation."
     )
     assert finding_gap(data) == (
         "ARO: relations 48.0 [40.0, 56.0], attributes 90.0 [80.0, 99.0]: "
         "relations lie clear below attributes."
     )
-    assert "above chance on valse; not told from chance on ARO relation" in finding_random(data)
+    assert (
+        "above chance on valse; not distinguishable from chance on ARO relation"
+        in finding_random(data)
+    )
     assert "None of these" in finding_retrieval(data)
     for finding in (finding_accuracy, finding_gap, finding_random):
         assert "None of these benchmarks" in finding(data.head(0))
@@ -238,7 +241,7 @@ def test_above_and_below_are_said_only_where_the_interval_allows_it():
 
 def test_sentences_on_retrieval_and_similarity_name_their_baselines(found):
     said = finding_retrieval(main_rows(found))
-    assert "the right one of 14 pictures" in said and "random weights" in said
+    assert "the right one of 14 images" in said and "random weights" in said
     data = pd.DataFrame([row("sts-b", "Spearman", 76, 70, 82, 0.0, (30, 20, 40))])
     assert ", more than random weights, 30.0 [20.0, 40.0]." in finding_retrieval(data)
     assert "not clearly more" in finding_retrieval(data.assign(low=35.0))

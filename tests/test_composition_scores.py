@@ -61,7 +61,7 @@ def pictures(tmp_path_factory):
     for number in range(4):
         noise = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{number}.png")
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -438,7 +438,7 @@ def test_winoground_gives_three_scores_for_all_groups_and_the_clean_cases():
             wino(text, "Relation", case=313),
             wino(text, tags=("Unusual Text",)),
             wino([[0, 1], [1, 0]], case=5),
-            wino(None) | {"error": "no picture", "tags": None},
+            wino(None) | {"error": "no image", "tags": None},
         ]
     )
     table = summarise(frame, "winoground")
@@ -459,12 +459,12 @@ def test_independent_scores_reach_the_chance_levels_of_winoground():
 
 def test_rows_with_an_error_take_no_part():
     frame = scored([("replace_rel", [1, 0, 0])])
-    frame.loc[1:, "error"] = "no picture"
+    frame.loc[1:, "error"] = "no image"
     frame.loc[1:, "correct"] = np.nan
     table = summarise(frame, "sugarcrepe")
     assert value(table, "relation accuracy") == 100
     assert value(table, "relation accuracy", column="n") == 1
-    frame["error"] = "no picture"
+    frame["error"] = "no image"
     assert len(summarise(frame, "sugarcrepe")) == 0
 
 

@@ -42,7 +42,7 @@ def value(curves, **equal):
 
 
 def slow_curve(clip, ref, text, heat, steps, kind):
-    """One curve, a picture at a time and a pixel block at a time."""
+    """One curve, an image at a time and a pixel block at a time."""
     from clip_attribution.io.images import open_image
 
     pixels = transform_of(clip)(open_image(ref))

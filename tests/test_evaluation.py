@@ -1,4 +1,4 @@
-"""`evaluate`: the five misalignment benchmarks, from exported files to results above the floors."""
+"""`evaluate`: the misalignment benchmarks, from exported files to results above baselines."""
 
 import json
 import shutil

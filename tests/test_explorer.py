@@ -222,7 +222,7 @@ def test_words_beyond_the_context_are_not_seen(shown):
     assert shown.controls.words.children[-1].style.text_decoration == "line-through"
 
 
-# Pictures
+# Images
 
 
 def upload(shown, name: str, content: bytes) -> None:

@@ -77,7 +77,7 @@ if seed < 0:
 folder = pathlib.Path(output)
 folder.mkdir(exist_ok=True)
 for name in {names}:
-    (folder / f"{{name}}.png").write_text("picture")
+    (folder / f"{{name}}.png").write_text("image")
     (folder / f"{{name}}.json").write_text(json.dumps({{"seed": seed}}))
 """
 IMPORTED = {

@@ -294,7 +294,7 @@ def test_a_folder_with_another_run_is_refused(clip, examples, tmp_path, monkeypa
 
 
 def write_pictures(folder, colours):
-    """One picture a colour; the names are the same in every folder."""
+    """One image a colour; the names are the same in every folder."""
     folder.mkdir(exist_ok=True)
     for i, colour in enumerate(colours):
         Image.new("RGB", (32, 32), colour).save(folder / f"{i}.bmp")

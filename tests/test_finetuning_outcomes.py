@@ -105,7 +105,7 @@ def test_changes_and_gains_are_differences_of_values(table):
 
 
 def test_estimates_by_hand():
-    """Two seeds, four pairs of two pictures: means over seeds, resampled by picture."""
+    """Two seeds, four pairs of two images: means over seeds, resampled by image."""
     index = ["a", "a", "b", "b"]
     before = {"x": pd.Series([0.0, 0, 100, 100], index)}
     seeds = [{"x": pd.Series(v, index)} for v in ([100.0, 0, 100, 100], [100.0, 100, 100, 100])]

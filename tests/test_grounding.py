@@ -28,7 +28,7 @@ BOUNDED = [name for name in METRICS if name != "pg_ties"]
 
 
 def one(heat, boxes, size=None, **options) -> pd.Series:
-    """The row of a single map, by default at the picture's own size."""
+    """The row of a single map, by default at the image's own size."""
     heat = np.asarray(heat, dtype=float)
     return grounding_metrics(heat[None], [boxes], size or heat.shape, **options).iloc[0]
 

@@ -247,7 +247,7 @@ def test_a_bad_xml_is_the_error_of_all_its_phrases(flickr, xml, reason):
 
 
 def instances(*annotations, **changes):
-    """A COCO instances file with one picture of 60 x 40."""
+    """A COCO instances file with one image of 60 x 40."""
     file = {
         "images": [
             {"id": 7, "file_name": "COCO_train2014_000000000007.jpg", "width": 60, "height": 40}
@@ -293,7 +293,7 @@ def refs(tmp_path):
         ref(0, 5, "testA", "the lady", "left \xe9 one"),
         ref(1, 5, "train", "not asked for"),
         ref(2, 6, "testA", "no such box"),
-        ref(3, 5, "testA", "no picture", image=8),
+        ref(3, 5, "testA", "no image", image=8),
         ref(4, 9, "testA", "flat box"),
         ref(5, 5, "testA", " "),
         "no ref",
@@ -564,7 +564,7 @@ def exported(tmp_path_factory):
 
 
 def scene_behind(image):
-    """The scene whose index the picture's name ends with."""
+    """The scene whose index the image's name ends with."""
     return sample_scene(generator(SEED, int(re.findall(r"\d+", image)[-1]) % 1_000_000))
 
 

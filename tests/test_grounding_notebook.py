@@ -123,7 +123,7 @@ def test_kept_maps_are_read_and_equal(clip, phrases, maps, tmp_path, monkeypatch
 
 def test_a_bad_picture_is_the_error_of_its_rows_alone(clip, phrases, tmp_path):
     Image.new("RGB", (20, 30), "red").save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     rows = phrases.iloc[:3].assign(image=["good.png", "bad.png", "good.png"], role=None)
     rows["boxes"] = [[[0, 0, 9, 9]], [[0, 0, 9, 9]], [[5.0, 5.0, 2.0, 2.0]]]
     rows = with_sizes(rows.reset_index(drop=True), str(tmp_path))
@@ -179,7 +179,7 @@ def frame(hits, ratios, **more):
 def test_differences_to_the_baselines_by_hand():
     found = against_baselines({"m": frame([1, 1, 0, 0], [0.5, 0.25, 0.0, 1.0])})
     found = found.set_index(["metric", "baseline"])["value"]
-    # a quarter of the picture is in the box, 1 of 16 pixels strictly inside, the centre is not
+    # a quarter of the image is in the box, 1 of 16 pixels strictly inside, the centre is not
     assert found["pg_hit", "centre point"] == 0.5
     assert found["io_ratio", "centre point"] == pytest.approx(0.4375)
     assert found["pg_hit", "uniform map"] == pytest.approx(0.5 - 1 / 16)
@@ -267,14 +267,14 @@ def test_sentences_about_tasks_and_depths_follow_the_intervals():
         {
             "method": "m",
             "step": [-1, 0, 1, 2],
-            "depth": ["other picture", "given", "head", "block 0"],
+            "depth": ["other image", "given", "head", "block 0"],
             "value": [0.1, 1, 0.6, 0.1],
             "low": [0, 1, 0.5, 0],
             "high": [0.2, 1, 0.7, 0.3],
         }
     )
     said = finding_sanity(steps, True)
-    assert "first not told from another picture's map at block 0." in said
+    assert "first not distinguishable from another image's map at block 0." in said
     assert said.endswith("The given model is unchanged.")
     assert "HAS CHANGED" in finding_sanity(steps, False)
 
@@ -375,7 +375,7 @@ def test_figures_of_the_second_notebook_draw(maps):
             "method": "m",
             "step": [-1, 0, 1],
             "value": [0.1, 1, 0.5],
-            "depth": ["other picture", "given", "head"],
+            "depth": ["other image", "given", "head"],
             "low": [0, 1, 0.4],
             "high": [0.2, 1, 0.6],
         }

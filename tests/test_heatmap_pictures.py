@@ -1,4 +1,4 @@
-"""Heat maps on the picture's own pixel grid: squashed, cropped, padded, ragged, not square."""
+"""Heat maps on the image's own pixel grid: squashed, cropped, padded, ragged, not square."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_upsampling_is_that_of_torch(frame, size):
 
 
 def ramp(size, axis):
-    """A picture whose brightness is the position along one axis, 0 to 1, and that position."""
+    """An image whose brightness is the position along one axis, 0 to 1, and that position."""
     width, height = size
     places = (np.arange(width if axis else height) + 0.5) / (width if axis else height)
     values = np.broadcast_to(places if axis else places[:, None], (height, width))
@@ -92,20 +92,20 @@ def test_a_map_lies_where_its_pixels_were(frame, name, preprocess, size):
         found = to_picture(cells, size, clip, preprocess=preprocess, clamp=False)
         found = found * (cells.max() - cells.min()) + cells.min()  # undo the min-max
         inner = inside(clip, found)
-        cell = 1.5 / min(clip.grid)  # a cell is at most that share of the picture
+        cell = 1.5 / min(clip.grid)  # a cell is at most that share of the image
         assert inner.sum() > 1000
         assert np.abs(found * STD + MEAN - places)[inner].max() < 0.06 * cell + 0.005
 
 
 def as_the_patches_see(clip, seen):
-    """Mean of one channel of the model's input in each patch: a map of the picture itself."""
+    """Mean of one channel of the model's input in each patch: a map of the image itself."""
     patch, (rows, cols) = clip.model.visual.patch_size[0], clip.grid
     seen = seen[: rows * patch, : cols * patch]
     return seen.unfold(0, patch, patch).unfold(1, patch, patch).mean((2, 3)).numpy()
 
 
 def inside(clip, found):
-    """Pixels two cells away from the borders of what the model saw of the picture."""
+    """Pixels two cells away from the borders of what the model saw of the image."""
     known = np.isfinite(found)
     rows, cols = np.nonzero(known)
     reach = int(2.5 * max(np.ptp(rows), np.ptp(cols)) / min(clip.grid))

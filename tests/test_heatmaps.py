@@ -1,4 +1,4 @@
-"""Heat maps: every method against a slow version, every tower, batches, bad rows, the picture."""
+"""Heat maps: every method against a slow version, every tower, batches, bad rows, the image."""
 
 import numpy as np
 import pytest
@@ -292,7 +292,7 @@ def test_every_tower_has_a_map_or_a_reason(tower, name):
         assert np.isfinite(maps).all() and maps.std() > 0
         assert METHODS[method].signed or maps.min() >= 0
         if method != "rollout":
-            assert np.abs(maps[0] - maps[2]).max() > 0, "same picture, other phrase"
+            assert np.abs(maps[0] - maps[2]).max() > 0, "same image, other phrase"
 
 
 @pytest.mark.parametrize("name", ["ViT", "averaged", "ResNet", "SigLIP", "CoCa"])

@@ -1,4 +1,4 @@
-"""Every kind of picture file becomes upright RGB, every broken one an ImageError of one line."""
+"""Every kind of image file becomes upright RGB, every broken one an ImageError of one line."""
 
 import math
 import os

@@ -25,7 +25,7 @@ def write_json(path, content):
 
 
 def picture(path):
-    """Write a small picture, its folder made first."""
+    """Write a small image, its folder made first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), "red").save(path)
 
@@ -374,7 +374,7 @@ def test_csv_of_something_else_is_refused(tmp_path):
 
 
 def hugging_face(row, name):
-    """The row as the Hugging Face set stores it, with a picture of that name inside."""
+    """The row as the Hugging Face set stores it, with an image of that name inside."""
     return row | {"image": {"bytes": b"not read at all", "path": name}}
 
 
@@ -627,7 +627,7 @@ def test_picture_that_is_there_is_kept(rich):
 
 @pytest.mark.parametrize("uid", ["../escape", "a/b", ".hidden", ""])
 def test_uid_that_is_no_file_name_is_refused(rich, uid):
-    with pytest.raises(UserError, match="not a picture's uid"):
+    with pytest.raises(UserError, match="not an image's uid"):
         pickapic.extract_pictures(pick_a_pic(rich / "p.parquet", PROMPT), rich / "images", [uid])
 
 

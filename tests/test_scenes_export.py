@@ -148,7 +148,7 @@ def test_coco_captions_hold_the_original_and_five_other_true_ones(exported):
 
 
 def test_references_state_nothing_that_the_scene_does_not_show(exported):
-    """Every fact word of a reference is a fact of the scene, whose number the picture names."""
+    """Every fact word of a reference is a fact of the scene, whose number the image names."""
     foil = read(exported / "foil" / "captions_val2014.json")
     for c in foil["annotations"]:
         scene = sample_scene(generator(SEED, c["image_id"] - 1))
@@ -314,7 +314,7 @@ def test_a_false_noun_is_boxed_where_the_true_thing_stands(tmp_path):
 
 @pytest.fixture(scope="module")
 def rich(exported):
-    """The test records of Rich-HF, each a dict of features with its prompt and its picture."""
+    """The test records of Rich-HF, each a dict of features with its prompt and its image."""
     table = pq.read_table(exported / "rich-hf" / "pickapic_v1/data/test-00000-of-00001.parquet")
     columns = ["jpg_0", "jpg_1", "image_0_uid", "image_1_uid", "caption"]
     assert table.column_names == columns and table.num_rows == N

@@ -32,7 +32,7 @@ def save_model(folder):
 
 
 def save_pictures(folder, count=4):
-    """Small pictures of noise; their names."""
+    """Small images of noise; their names."""
     random = np.random.default_rng(0)
     names = [f"photo{number}.png" for number in range(count)]
     for name in names:
@@ -56,7 +56,7 @@ def save_rows(rows, path):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with pictures, and the options of a tiny model."""
+    """A folder with images, and the options of a tiny model."""
     folder = tmp_path_factory.mktemp("score")
     model = save_model(folder)
     return folder, save_pictures(folder), model
@@ -146,13 +146,13 @@ def test_references_add_the_ref_clip_score(run, place):
 
 
 def add_bad_pictures(folder):
-    """Pictures that can hardly or not be opened: name -> whether a word attribution is possible."""
+    """Images that can hardly or not be opened: name -> whether a word attribution is possible."""
     random = np.random.default_rng(1)
     noise = Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8))
     noise.save(folder / "whole.jpg")
     whole = (folder / "whole.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     noise.resize((1, 1)).save(folder / "dot.png")
     noise.convert("CMYK").save(folder / "cmyk.jpg")
     frames = [noise.convert("P"), noise.rotate(90).convert("P")]

@@ -6,7 +6,7 @@ class UserError(ValueError):
 
 
 class ImageError(UserError):
-    """One picture that cannot be used. Scoring writes the message into that row's `error`."""
+    """One image that cannot be used. Scoring writes the message into that row's `error`."""
 
 
 def one_line(reason: BaseException) -> str:

@@ -47,8 +47,8 @@ Attribute every word of every caption; write DIR/words.parquet, DIR/pairs.parque
 PAIRS needs the columns image (a path under the image root, or scene:SEED:INDEX) and caption;
 pair_id is optional and further columns are carried through. A row that cannot be computed keeps
 its reason in the column error and stops no other row. A run that was stopped goes on where it was
-when the same command is given again; a finished one is not repeated. A picture is encoded once in a
-chunk of rows: keep the captions of a picture together."""
+when the same command is given again; a finished one is not repeated. An image is encoded once in a
+chunk of rows: keep the captions of an image together."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -41,7 +41,7 @@ def add_scenes(commands):
         metavar="PIXELS",
         type=positive,
         default=64,
-        help="side of the pictures, a multiple of 64 (default: %(default)s)",
+        help="side of the images, a multiple of 64 (default: %(default)s)",
     )
     parser.add_argument(
         "--foils",

@@ -2,8 +2,8 @@
 
 A grounding frame has one row a phrase: pair_id, image (as in a pairs frame), caption (the sentence
 that the phrase stands in, or the prompt), phrase (the text for the model; caption[start:end]),
-start, end, boxes (a list of [x0, y0, x1, y1], floats, pixels of the original picture, x1 and y1
-excluded), width and height of that picture where the dataset states them, role (object, attribute
+start, end, boxes (a list of [x0, y0, x1, y1], floats, pixels of the original image, x1 and y1
+excluded), width and height of that image where the dataset states them, role (object, attribute
 or relation where the dataset tells, else missing), type (the dataset's own classes), group, error.
 """
 
@@ -66,7 +66,7 @@ def corner_box(box, width: float | None = None, height: float | None = None) -> 
     """[x0, y0, x1, y1], checked. A box that is partly outside stays as stored: metrics clip it.
 
     Raises:
-        ValueError: not four finite numbers; x1 <= x0 or y1 <= y0; wholly outside the picture of
+        ValueError: not four finite numbers; x1 <= x0 or y1 <= y0; wholly outside the image of
             this width and height (pixels; None where unknown).
     """
     x0, y0, x1, y1 = found = four_numbers(box)
@@ -74,7 +74,7 @@ def corner_box(box, width: float | None = None, height: float | None = None) -> 
         raise ValueError(f"box {found} is empty")
     beyond = (width is not None and x0 >= width) or (height is not None and y0 >= height)
     if x1 <= 0 or y1 <= 0 or beyond:
-        raise ValueError(f"box {found} lies outside the picture ({width} x {height})")
+        raise ValueError(f"box {found} lies outside the image ({width} x {height})")
     return found
 
 

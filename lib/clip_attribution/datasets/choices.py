@@ -1,4 +1,4 @@
-"""Choice frames: one row a decision between captions of a picture, or pictures of a caption.
+"""Choice frames: one row a decision between captions of an image, or images of a caption.
 
 The composition benchmarks share this one format, which `composition.score_choices` reads:
 case_id (unique str); images, captions (lists; one of them has one entry, or both have two for

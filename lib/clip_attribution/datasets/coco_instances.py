@@ -1,4 +1,4 @@
-"""COCO instances: the name of a category as the phrase, all its boxes in a picture as the target.
+"""COCO instances: the name of a category as the phrase, all its boxes in an image as the target.
 
 Lin et al. 2014, "Microsoft COCO: Common Objects in Context"; `annotations/instances_<split>.json`.
 """
@@ -32,11 +32,11 @@ def load(
         split: names the file.
         prompt: the phrase, with {} for the category's name. By default the bare name, since the
             phrases of the other benchmarks are bare and methods may add a template of their own.
-        per: "category": one row a picture and category with all its boxes; "box": one row a box.
+        per: "category": one row an image and category with all its boxes; "box": one row a box.
 
     Crowd regions are left out, since their box is no object's, and counted in attrs["left_out"].
     A malformed box makes a row of its own with the reason in `error`; the good boxes of the same
-    category keep their row. So does a category of an unknown picture, or an unknown category.
+    category keep their row. So does a category of an unknown image, or an unknown category.
     Raises UserError: no such file, or one without COCO's lists; no {} in `prompt`; unknown `per`.
     """
     if "{}" not in prompt:
@@ -79,7 +79,7 @@ def load(
 
 
 def read_instances(file) -> tuple[list, dict, dict]:
-    """(annotations, picture records by id, category names by id) of a COCO instances file.
+    """(annotations, image records by id, category names by id) of a COCO instances file.
 
     Raises UserError when it is not of that form.
     """
@@ -98,7 +98,7 @@ def read_instances(file) -> tuple[list, dict, dict]:
 
 
 def _facts(annotation, pictures: dict, names: dict) -> tuple[dict, str]:
-    """(record of the picture, name of the category). Raises ValueError for what is unknown."""
+    """(record of the image, name of the category). Raises ValueError for what is unknown."""
     require_fields(annotation, "image_id", "category_id")
     picture = pictures.get(str(annotation["image_id"]))
     if picture is None:
@@ -111,7 +111,7 @@ def _facts(annotation, pictures: dict, names: dict) -> tuple[dict, str]:
 
 
 def _groups(annotations: list, per: str) -> list[list]:
-    """The annotations of each picture and category together, or each alone."""
+    """The annotations of each image and category together, or each alone."""
     groups: dict = {}
     for number, one in enumerate(annotations):
         key: object = number

@@ -82,7 +82,7 @@ BENCHMARKS = [
         "comvg",
         COMPOSITION,
         "ComVG",
-        "which picture: subject, verb or object differs",
+        "which image: subject, verb or object differs",
         load,
         write,
         summarise=pooled_accuracy,

@@ -34,9 +34,9 @@ def export(
     Args:
         n: how many records of the benchmark's own unit (images, pairs or captions).
         seed: names the world; training uses another stream.
-        size: side of the pictures in pixels, a multiple of 64.
+        size: side of the images in pixels, a multiple of 64.
         foils: for misalignment benchmarks, the foil types to go through in turn (`TYPES`).
-        progress: show a bar that counts pictures.
+        progress: show a bar that counts images.
 
     Returns False when `folder` holds this very export already, else True.
     Raises UserError: unknown benchmark or foil type, bad number, a folder that holds anything else

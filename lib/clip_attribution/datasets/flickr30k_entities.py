@@ -181,7 +181,7 @@ def parse_annotation(text: str) -> dict:
 
     Boxes are left unchecked (`corner_box` takes each), so that a bad one harms its chain alone.
     Raises ValueError or ParseError: no XML, one with a document type (entities may expand without
-    end), or without the picture's size.
+    end), or without the image's size.
     """
     if "<!DOCTYPE" in text:
         raise ValueError("the XML declares a document type, which no official file does")

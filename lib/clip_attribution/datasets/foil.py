@@ -138,7 +138,7 @@ def one_space(text: str) -> str:
 
 
 def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
-    """FOIL-COCO: n originals, each followed by its foil; and COCO's captions of the pictures, of
+    """FOIL-COCO: n originals, each followed by its foil; and COCO's captions of the images, of
     which one is the original and 5 are others.
 
     Files: foilv1.0_test_2017.json, captions_val2014.json, val2014/COCO_val2014_*.jpg.

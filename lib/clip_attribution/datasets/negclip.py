@@ -14,7 +14,7 @@ def load_negclip(path, images=None) -> pd.DataFrame:
 
     path: the .tsv file or its folder (the validation file). Columns: pair_id (the file's row
     number), image, caption, negatives (list of str, may be empty), neg_image (list of row numbers
-    of the full file: pictures like this one), group (empty), error. Raises UserError.
+    of the full file: images like this one), group (empty), error. Raises UserError.
     """
     file = find_file(path, "valid_neg_clip.tsv", "train_neg_clip.tsv", "*neg_clip*.tsv")
     return frame_of(read_records(file, "\t", csv.QUOTE_MINIMAL), _negclip_rows(images))

@@ -67,7 +67,7 @@ def load(path, images=None) -> pd.DataFrame:
 def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
     """nocaps-FOIL: n records of a true caption ("baseline") and its foil, with 9 references.
 
-    In-domain pictures hold only (noun, colour) pairs that the embedded model has seen, out-domain
+    In-domain images hold only (noun, colour) pairs that the embedded model has seen, out-domain
     ones only pairs that it has not, near-domain ones any. A foil of "above" or "below" has several
     words ("to the left of"), so that no single word can name it, as in a tenth of the original.
     Files: nocaps-val-foil.json, images/*.jpg. Raises UserError as `write_foil`.

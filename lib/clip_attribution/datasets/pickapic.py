@@ -1,4 +1,4 @@
-"""Pick-a-Pic (Hugging Face yuvalkirstain/pickapic_v1): the prompts and pictures of Rich-HF-18K."""
+"""Pick-a-Pic (Hugging Face yuvalkirstain/pickapic_v1): the prompts and images of Rich-HF-18K."""
 
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -83,15 +83,15 @@ def open_parquet(file, names: list[str]):
 
 
 def extract_pictures(parquet, folder, uids: Iterable[str]) -> list[str]:
-    """Write the pictures of `uids` from Pick-a-Pic's parquet file to `<folder>/<uid>.jpg` (.png).
+    """Write the images of `uids` from Pick-a-Pic's parquet file to `<folder>/<uid>.jpg` (.png).
 
-    A picture that is there already is kept. Returns the uids whose picture is not in the file.
+    An image that is there already is kept. Returns the uids whose image is not in the file.
     Raises UserError, also for a uid that is no plain file name.
     """
     folder, wanted = Path(folder), set(uids)
     wrong = [uid for uid in wanted if not uid or uid != Path(uid).name or uid[0] == "."]
     if wrong:
-        raise UserError(f"{wrong[0]!r} is not a picture's uid")
+        raise UserError(f"{wrong[0]!r} is not an image's uid")
     folder.mkdir(parents=True, exist_ok=True)
     for uid, content in pictures(parquet):
         if uid in wanted:
@@ -104,7 +104,7 @@ def extract_pictures(parquet, folder, uids: Iterable[str]) -> list[str]:
 
 
 def pictures(file):
-    """Yield (uid, encoded picture) for both pictures of each row, a few rows in memory at once."""
+    """Yield (uid, encoded image) for both images of each row, a few rows in memory at once."""
     names = ["image_0_uid", "jpg_0", "image_1_uid", "jpg_1"]
     with open_parquet(find_file(file), names) as parquet:
         for batch in parquet.iter_batches(64, columns=names):

@@ -75,7 +75,7 @@ def tidy(rows: list[dict]) -> pd.DataFrame:
 
 
 def location_rows(part: Part, located, measure, seed, note="") -> list[dict]:
-    """Location accuracy of the method and of both floors, over the rows that are in `located`.
+    """Location accuracy of the method and of both baselines, over the rows that are in `located`.
 
     located: by the rows' index, for each of the three 1 for a hit and 0 for a miss, or the chance
     of one; `reachable`, whether any word would be a hit, whose mean is the ceiling.

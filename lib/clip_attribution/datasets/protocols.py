@@ -4,7 +4,7 @@ Each takes a words frame and a benchmark's pairs frame with its scores and retur
 
     measure   LA (location accuracy), AP (average precision), NLI, precision, recall, F1, Pearson
               or Spearman
-    scorer    what was measured: "attribution" is the method of the words frame; scores; floors;
+    scorer    what was measured: "attribution" is the method of the words frame; scores; baselines;
               a name with "public" is computed as in the public code
     group     "all", or one of the dataset's groups
     value, low, high, n   with a 95 % bootstrap interval over the n units behind it: what shares the
@@ -208,7 +208,7 @@ def predictions(words, pairs, epsilon, seed) -> dict[str, pd.Series]:
 
 
 def judge(nli, pairs, texts) -> pd.Series:
-    """P(entailment) of each usable pair's text, by the pairs' index; missing without a judge."""
+    """P(entailment) of each usable pair's text, by the pairs' index; NaN without an NLI model."""
     good = pairs[pairs["good"]]
     if nli is None or not len(good):
         return pd.Series(np.nan, good.index)

@@ -103,7 +103,7 @@ def write(folder: Path, n: int, seed: int, size: int, dataset: str) -> None:
     """<dataset>/refs(unc).p, <dataset>/instances.json and train2014/.
 
     Every single thing is a ref with three expressions; RefCOCO's third one tells where it is,
-    which RefCOCO+ forbids. Scenes without a single thing are passed over. Pictures are testA and
+    which RefCOCO+ forbids. Scenes without a single thing are passed over. Images are testA and
     testB in turn.
     """
     drawn = list(scenes(n, seed, lambda s: any(e.count == 1 for e in s.entities)))

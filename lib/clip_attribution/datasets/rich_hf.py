@@ -1,7 +1,7 @@
 """Rich-HF-18K (Liang et al., CVPR 2024): prompts of Pick-a-Pic, their tokens marked by people.
 
 Official files `train|dev|test.tfrecord` (github google-research-datasets/richhf-18k, Git LFS), with
-neither prompts nor pictures: both come from Pick-a-Pic (Hugging Face yuvalkirstain/pickapic_v1).
+neither prompts nor images: both come from Pick-a-Pic (Hugging Face yuvalkirstain/pickapic_v1).
 """
 
 import io
@@ -132,7 +132,7 @@ def token_labels(caption: str, labels: list[str]) -> dict:
 
 
 def picture_names(filename: str) -> list[str]:
-    """Where the picture of a record may lie, under its official name or its uid's."""
+    """Where the image of a record may lie, under its official name or its uid's."""
     path = Path(filename)
     names = [filename, path.name]
     return names + [
@@ -152,7 +152,7 @@ def decode_map(encoded: bytes) -> np.ndarray:
 
 
 class Rated(NamedTuple):
-    """A prompt and the picture it was given for; `places`: which of its words are false."""
+    """A prompt and the image it was given for; `places`: which of its words are false."""
 
     sample: Sample
     uid: str
@@ -161,10 +161,10 @@ class Rated(NamedTuple):
 
 
 def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
-    """Rich-HF-18K: n rated pictures in test.tfrecord, a tenth of it in train and dev each.
+    """Rich-HF-18K: n rated images in test.tfrecord, a tenth of it in train and dev each.
 
-    Prompts and pictures lie in Pick-a-Pic's form, pickapic_v1/data/SPLIT-*.parquet, joined by uid;
-    the rated pictures also extracted, {test,train,dev}/UID.jpg. Two in five prompts are true, two
+    Prompts and images lie in Pick-a-Pic's form, pickapic_v1/data/SPLIT-*.parquet, joined by uid;
+    the rated images also extracted, {test,train,dev}/UID.jpg. Two in five prompts are true, two
     have one false word, one has two (a swap has two anyway). Raises UserError on unknown foil
     types.
     """
@@ -180,7 +180,7 @@ def write(folder: Path, n: int, seed: int, size: int, foils=None) -> None:
 
 
 def _write_pictures(folder: Path, name: str, rated: list, seed: int, size: int) -> None:
-    """The Pick-a-Pic table of a split, and its rated pictures."""
+    """The Pick-a-Pic table of a split, and its rated images."""
     tables = folder / "pickapic_v1" / "data"
     tables.mkdir(parents=True, exist_ok=True)
     (folder / name).mkdir()
@@ -257,7 +257,7 @@ def _heat_map(boxes: list[Box]) -> bytes:
 
 
 def _pick_a_pic(one: Rated, jpg: bytes, place: int, seed: int, size: int) -> dict:
-    """A row of Pick-a-Pic with the rated picture in this place and an unrated one in the other."""
+    """A row of Pick-a-Pic with the rated image in this place and an unrated one in the other."""
     other = sample_scene(generator(seed, one.sample.index, OTHER))
     return {
         f"jpg_{place}": jpg,

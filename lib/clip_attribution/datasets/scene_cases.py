@@ -74,7 +74,7 @@ def write_json(value, path: Path) -> None:
 
 
 def triplets(images: Path, n: int, seed: int, size: int):
-    """n cases of a sentence, its picture, and that of a scene in which one part is another."""
+    """n cases of a sentence, its image, and that of a scene in which one part is another."""
     expect_pictures(2 * n)
     for number, (index, scene) in enumerate(scenes(n, seed, is_pair)):
         part = PARTS[number % 3]

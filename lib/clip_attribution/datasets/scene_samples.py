@@ -142,7 +142,7 @@ def replaced_words(foil: Foil) -> tuple[str, str]:
 
 
 def misaligned_boxes(caption: Caption, places: list[int]) -> list[Box]:
-    """Where the picture differs from what the words `places` say, in sixty-fourths of its side."""
+    """Where the image differs from what the words `places` say, in sixty-fourths of its side."""
     phrases = false_phrases(caption, places)
     return list(dict.fromkeys(box for phrase in phrases for box in phrase.boxes))
 

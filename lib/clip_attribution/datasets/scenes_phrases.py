@@ -35,11 +35,11 @@ def load_scenes(
 
     Args:
         combinations: "seen", "novel" or "any" (noun, colour) pairs; becomes `group`.
-        size: side of the pictures in pixels, a multiple of 64.
+        size: side of the images in pixels, a multiple of 64.
         attribute: "word" or "phrase", see the module's docstring.
 
     `type` is the fact: noun, sign; colour, size, count; the position or state word of a relation.
-    Left out and counted in attrs["left_out"]: grounds, whose box is the whole picture, and sizes
+    Left out and counted in attrs["left_out"]: grounds, whose box is the whole image, and sizes
     beside a group, whose members have a size that no word states.
     Raises UserError: unknown `attribute`.
     """

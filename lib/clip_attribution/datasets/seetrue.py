@@ -1,7 +1,7 @@
-"""SeeTRUE-Feedback (Gordon et al., Mismatch Quest, ECCV 2024): where caption and picture differ.
+"""SeeTRUE-Feedback (Gordon et al., Mismatch Quest, ECCV 2024): where caption and image differ.
 
 Official files: `SeeTRUE_Feedback.csv` (github MismatchQuest/MismatchQuest), or the Hugging Face set
-mismatch-quest/SeeTRUE-Feedback, test split: parquet, or a picture folder with `metadata.csv`.
+mismatch-quest/SeeTRUE-Feedback, test split: parquet, or an image folder with `metadata.csv`.
 """
 
 import csv
@@ -60,7 +60,7 @@ def load(path, images=None) -> pd.DataFrame:
     """A pairs frame with one row a caption; every caption of this set is misaligned.
 
     group: the source; caption_misalignment and visual_misalignment: what the caption says and what
-    the picture shows instead; caption_span: where the former stands in the caption, or None (see
+    the image shows instead; caption_span: where the former stands in the caption, or None (see
     `find_span`); feedback: the annotators' texts; boxes (pixels) and box_labels from GroundingDINO;
     boxes_pali ([x0, y0, x1, y1] on a grid of 0..1000) and labels_pali from PaLI.
     Raises UserError.
@@ -81,7 +81,7 @@ def files_of(path) -> list[Path]:
 
 
 def read_rows(file: Path) -> list[dict]:
-    """The rows of a CSV or parquet file, without the pictures in it. Raises UserError."""
+    """The rows of a CSV or parquet file, without the images in it. Raises UserError."""
     try:
         rows = read_parquet(file) if file.suffix == ".parquet" else read_csv(file)
     except (OSError, UnicodeError, csv.Error, pa.ArrowException) as error:
@@ -99,14 +99,14 @@ def read_csv(file: Path) -> list[dict]:
 
 
 def read_parquet(file: Path) -> list[dict]:
-    """The rows; of a column `image` of pictures only their names."""
+    """The rows; of a column `image` of images only their names."""
     with pq.ParquetFile(file) as parquet:
         names = ["image.path" if n == "image" else n for n in parquet.schema_arrow.names]
         return parquet.read(names).to_pylist()
 
 
 def image_names(record: dict) -> list[str]:
-    """Names under which the row's picture may lie: its own, a COCO folder, its source's folder."""
+    """Names under which the row's image may lie: its own, a COCO folder, its source's folder."""
     name, source = record["image_name"], record["dataset_source"]
     inside = record["image"].get("path") if isinstance(record.get("image"), dict) else None
     others = [f"images/{name}", f"{source}/{name}", inside, record.get("file_name")]
@@ -218,7 +218,7 @@ def _name_columns(source: str, index: int, number: int, seed: int) -> dict:
 
 
 def _feedback(sample: Sample, size: int) -> dict:
-    """The columns that say what is wrong in the caption, and where the picture differs."""
+    """The columns that say what is wrong in the caption, and where the image differs."""
     places = false_places(sample.foil)
     said, seen = _clause(sample.foil.foil, places), _clause(sample.foil.caption, places)
     bare_said, bare_seen = (re.sub("^(a|an|the) ", "", text) for text in (said, seen))

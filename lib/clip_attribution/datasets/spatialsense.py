@@ -113,9 +113,9 @@ def _row(relation, place: str, setting: str, facts: dict) -> dict:
 
 
 def write(folder: Path, n: int, seed: int, size: int) -> None:
-    """annotations.json and images/flickr/, every fourth picture in images/nyu/; all in "test".
+    """annotations.json and images/flickr/, every fourth image in images/nyu/; all in "test".
 
-    A picture has one relation that holds and its opposite, labelled false.
+    An image has one relation that holds and its opposite, labelled false.
     """
     records = []
     for number, (index, scene) in enumerate(scenes(n, seed, lambda s: len(s.entities) == 2)):

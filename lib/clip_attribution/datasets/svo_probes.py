@@ -32,7 +32,7 @@ def load(path, images=None) -> pd.DataFrame:
 
     path: svo_probes.csv or its folder. images: the folder with what could be downloaded, as
     ID.jpg, images/ID.jpg, or under the last part of the address; many addresses are dead, so
-    scoring reports the rows without a picture. group is the part that the negative image has
+    scoring reports the rows without an image. group is the part that the negative image has
     wrong. Raises UserError when there is no such file.
     """
     return choice_frame(read_records(find_file(path, "svo_probes.csv")), _rows(images))
@@ -95,7 +95,7 @@ BENCHMARKS = [
         "svo-probes",
         COMPOSITION,
         "SVO-Probes",
-        "which picture: subject, verb or object differs",
+        "which image: subject, verb or object differs",
         load,
         write,
         summarise=pooled_accuracy,

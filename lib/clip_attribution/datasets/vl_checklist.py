@@ -37,7 +37,7 @@ def load(path, images=None, every: bool = False) -> pd.DataFrame:
     Lower case because the positive phrases of the release write some relations in capitals, which
     would give the answer away to a model that reads case. path: the folder that holds `data` and,
     if there, `corpus` (the yaml files name each set and its image folder), or one of the json
-    files. images: the folder with `vg`, `hake` and `swig`. SWiG gives three phrases a picture:
+    files. images: the folder with `vg`, `hake` and `swig`. SWiG gives three phrases an image:
     the first of each list makes the decision, as in the official evaluation; `every` makes one of
     POS[i] and NEG[i] for every i. group is the set, as the corpus names it (Relation/spatial/vg);
     task, aspect and source are its parts. Raises UserError when there is no such file.
@@ -193,7 +193,7 @@ MAKERS = {
 
 
 def write(folder: Path, n: int, seed: int, size: int) -> None:
-    """data/, corpus/v1/, and the pictures in vg/VG_100K/ and swig/; the positive relation of
+    """data/, corpus/v1/, and the images in vg/VG_100K/ and swig/; the positive relation of
     spatial is in capitals, SWiG has three phrases of each sort, as in the release."""
     files = {name: [] for name in MAKERS}
     makers = {name: maker for name, (_, _, maker) in MAKERS.items()}

@@ -52,7 +52,7 @@ def load(path, images=None, tags=None) -> pd.DataFrame:
     """A choice frame of Winoground, kind "winoground": images[i] goes with captions[i].
 
     path: examples.jsonl, the parquet file, or their folder. images: the folder that images.zip
-    unpacks to; the pictures inside a parquet file are made files by `unpack`. tags: the file
+    unpacks to; the images inside a parquet file are made files by `unpack`. tags: the file
     new_tag_assignments.json of Diwan et al. 2022, by default the one beside the examples. group is
     collapsed_tag; the column tags holds the list of why a case is hard, empty for a "clean" one,
     missing where no tags are known. Raises UserError when there is no such file.
@@ -63,7 +63,7 @@ def load(path, images=None, tags=None) -> pd.DataFrame:
 
 
 def unpack(path, folder) -> int:
-    """Write the pictures inside a parquet file into `folder`, as they are; returns how many.
+    """Write the images inside a parquet file into `folder`, as they are; returns how many.
 
     Raises UserError when the file holds none or the folder cannot be written.
     """
@@ -73,7 +73,7 @@ def unpack(path, folder) -> int:
         for side in (0, 1):
             picture = record.get(f"image_{side}")
             if not isinstance(picture, dict) or not picture.get("bytes"):
-                raise UserError(f"{path}: record {record.get('id')} holds no picture {side}")
+                raise UserError(f"{path}: record {record.get('id')} holds no image {side}")
             with atomic_path(folder / _image_name(record, side)) as temporary:
                 temporary.write_bytes(picture["bytes"])
             count += 1
@@ -142,7 +142,7 @@ def write(folder: Path, n: int, seed: int, size: int) -> None:
     """Winoground: data/examples.jsonl, images/, and new_tag_assignments.json.
 
     The captions exchange nouns, colours, or both things around the relation, in turn; the second
-    picture is that of a scene in which the same is exchanged.
+    image is that of a scene in which the same is exchanged.
     """
     expect_pictures(2 * n)
     lines, tags, kinds = [], {}, list(TURNS)
@@ -214,7 +214,7 @@ BENCHMARKS = [
         "winoground",
         COMPOSITION,
         "Winoground",
-        "which of two captions for which of two pictures",
+        "which of two captions for which of two images",
         load,
         write,
         summarise=summarise,

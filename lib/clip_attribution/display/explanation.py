@@ -1,4 +1,4 @@
-"""`explain`: one picture and one caption, and what CLIP makes of every word.
+"""`explain`: one image and one caption, and what CLIP makes of every word.
 
 The result shows itself: as text in a terminal (`display_text`), as HTML in a notebook
 (`display_html`).
@@ -31,7 +31,7 @@ class Explanation:
 
     words: the frame of `attribute` with a column `misaligned`. misaligned: the misaligned words,
     most negative first. truncated: the caption goes on beyond the model's context. (A word without
-    a value lies there, or shares a token with the word before, as in "...".) picture: as given, but
+    a value lies there, or shares a token with the word before, as in "...".) image: as given, but
     a scene is drawn larger. seen: what the model saw of it (cropped, resized). heatmap: float32
     [rows, cols] over `seen`, or None, and then no_heatmap says why. facts: image, model, method,
     layers, template, decision, epsilon; unit of the attributions; signed, False for a method that
@@ -69,7 +69,7 @@ class Explanation:
         return display_text.scores(self)
 
     def summary(self) -> str:
-        """Three lines: words for and against the picture, the finding, the scores."""
+        """Three lines: words for and against the image, the finding, the scores."""
         return display_text.summary(self)
 
     def as_dict(self) -> dict:
@@ -103,7 +103,7 @@ def explain(
     image: a path, a PIL image or "scene:SEED:INDEX". method, layers, template: as in `attribute`;
     layers counts in the text tower, the heat map takes the method's own default. decision, epsilon:
     as in `misalignment.decide`. An image tower without a heat map is no error: the reason is shown.
-    Raises UserError (ImageError for the picture) with one line that says what is unusable.
+    Raises UserError (ImageError for the image) with one line that says what is unusable.
 
     Examples
     --------
@@ -166,9 +166,9 @@ def heat_map(clip, picture, text: str, method: str):
 
 
 def as_seen(clip, picture: Image.Image) -> Image.Image:
-    """The picture as the model saw it: preprocessed, its normalising undone.
+    """The image as the model saw it: preprocessed, its normalising undone.
 
-    The scale of each channel is read off a black and a white picture.
+    The scale of each channel is read off a black and a white image.
     """
     pixels, black, white = (
         clip.preprocess(one).numpy()
@@ -180,16 +180,16 @@ def as_seen(clip, picture: Image.Image) -> Image.Image:
 
 
 def drawn(image, picture: Image.Image) -> Image.Image:
-    """The picture for a reader's eye: itself, or a larger drawing of a scene."""
+    """The image for a reader's eye: itself, or a larger drawing of a scene."""
     if isinstance(image, str) and re.fullmatch(r"scene:\d+:\d+", image):
         return render_ref(f"{image}:{SCENE_SIDE}")
     return picture
 
 
 def label(image) -> str:
-    """What a picture is called in a display: a scene's name, a file's name without folders."""
+    """What an image is called in a display: a scene's name, a file's name without folders."""
     if isinstance(image, Image.Image):
-        return "picture"
+        return "image"
     name = os.fsdecode(image)
     return name if name.startswith("scene:") else os.path.basename(name)
 

@@ -35,11 +35,11 @@ WORD = (
 VALUE = "font-size:11px;line-height:1.2;direction:ltr;font-variant-numeric:tabular-nums"
 UNSEEN = "color:#6b6b6b;background:#f3f3f3;text-decoration:line-through"
 NOTE = "color:#555555;background:#ffffff;font-size:12px"
-SHOWN = 240  # CSS pixels: width of the pictures
+SHOWN = 240  # CSS pixels: width of the images
 
 
 def html_form(explanation) -> str:
-    """One self-contained element: caption, legend, pictures, scores, decision."""
+    """One self-contained element: caption, legend, images, scores, decision."""
     finding = escape(f"Word attribution: {explanation.finding()}")
     parts = [caption_line(explanation), legend(explanation), pictures(explanation)]
     parts += [outcome(explanation)]
@@ -92,9 +92,9 @@ def legend(explanation) -> str:
 
 
 def pictures(explanation) -> str:
-    """The picture and the heat map side by side, or why there is no map."""
+    """The image and the heat map side by side, or why there is no map."""
     name = explanation.facts["image"]
-    figures = [picture_figure(explanation.picture, f"the picture {name}", name)]
+    figures = [picture_figure(explanation.picture, f"the image {name}", name)]
     if explanation.heatmap is None:
         reason = escape(str(explanation.no_heatmap))
         figures.append(f'<p style="{NOTE};max-width:{SHOWN}px">no heat map: {reason}</p>')
@@ -110,7 +110,7 @@ def map_figure(explanation) -> str:
     limit = symmetric_limit(data)
     row, column = np.unravel_index(np.argmax(data), data.shape)
     alt = (
-        f"heat map of {data.shape[0]} by {data.shape[1]} patches over the picture as the model "
+        f"heat map of {data.shape[0]} by {data.shape[1]} patches over the image as the model "
         f"saw it, from {data.min():+.2g} to {data.max():+.2g} {unit}; highest in row {row + 1}, "
         f"column {column + 1}"
     )
@@ -119,7 +119,7 @@ def map_figure(explanation) -> str:
 
 
 def picture_figure(picture: Image.Image, alt: str, note: str) -> str:
-    """One embedded picture with alternative text and a line below it."""
+    """One embedded image with alternative text and a line below it."""
     return (
         f'<figure style="margin:0"><img src="{data_uri(picture)}" alt="{escape(alt)}" '
         f'width="{SHOWN}" style="width:{SHOWN}px;height:auto;background:#ffffff">'
@@ -129,7 +129,7 @@ def picture_figure(picture: Image.Image, alt: str, note: str) -> str:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """The picture as an embedded PNG, at most twice as large as it is shown."""
+    """The image as an embedded PNG, at most twice as large as it is shown."""
     small = picture.convert("RGB")
     if min(small.size) < DRAWN:
         scale = -(-DRAWN // min(small.size))

@@ -1,6 +1,6 @@
 """Scores of a model on decisions, retrieval and text similarity.
 
-What the composition benchmarks have in common: every distinct picture and every distinct text is
+What the composition benchmarks have in common: every distinct image and every distinct text is
 encoded once (`trace.encode`; `keep` is its folder for what is finished), and a row that cannot be
 scored carries its reason. The summary of a benchmark's record makes its accuracies of the result.
 """
@@ -26,7 +26,7 @@ def score_choices(
     images: the folder that the frame's `images` are relative to. template is put before every
     caption. Returns the frame with scores (per case a list over images of lists over captions of
     cosines), correct (1.0 or 0.0, NaN where there is an error; a tie is wrong; of Winoground the
-    group score) and error (the loader's reason, or why a picture cannot be used), its rows numbered
+    group score) and error (the loader's reason, or why an image cannot be used), its rows numbered
     from 0. Raises UserError when the frame lacks a column or batch_size is no positive number.
     """
     check(frame, ("images", "captions", "truth", "kind", "crop", "error"), batch_size)
@@ -77,10 +77,10 @@ def retrieval_scores(
 ):
     """R@1 and R@5 in both directions, of a pairs frame with one row a caption.
 
-    The gallery is what could be read: a picture that cannot takes its captions with it. A
+    The gallery is what could be read: an image that cannot takes its captions with it. A
     distractor that scores as high as the right one counts as better. Returns (table, pairs): the
     rows of `accuracies.recall_table`, and the frame with error and rank (the number of
-    other pictures that score at least as high, NaN with an error). Raises UserError.
+    other images that score at least as high, NaN with an error). Raises UserError.
     """
     check(pairs, ("image", "caption", "error"), batch_size)
     pairs = pairs.reset_index(drop=True)

@@ -3,11 +3,11 @@
     curves = picture_curves(clip, images, texts, {"gradcam": maps})
     summary(areas(curves))
 
-Deletion takes the parts of a picture (or the words of a caption) away in the order of their value,
+Deletion takes the parts of an image (or the words of a caption) away in the order of their value,
 the highest first, and watches the cosine fall; insertion puts them back in the same order. A good
 order makes the area under the first curve small and under the second large. Petsiuk, Das, Saenko,
 "RISE", BMVC 2018, with the cosine in place of a class probability, and with parts in random order
-as the baseline: without it a curve says as much of the model as of the map. A picture with parts
+as the baseline: without it a curve says as much of the model as of the map. An image with parts
 missing is like none that the model was trained on, and its score is only as good as that.
 """
 
@@ -42,16 +42,16 @@ def picture_curves(
     seed: int = 0,
     batch_size: int = 256,
 ) -> pd.DataFrame:
-    """The cosine of every pair while its picture loses or gains patches, as one long frame.
+    """The cosine of every pair while its image loses or gains patches, as one long frame.
 
     maps: {method: raw maps [n, rows, cols], or a tuple that begins with them, such as
     `grounding_tables.Maps`}, whose signed values give the order; a random order is added. steps:
-    how many times something is taken away. fill: what comes in its place, the picture's own mean
-    colour or the picture blurred (sigma an eighth of its side). The picture is squashed to the
+    how many times something is taken away. fill: what comes in its place, the image's own mean
+    colour or the image blurred (sigma an eighth of its side). The image is squashed to the
     model's input, as for `heatmaps`.
 
     Columns pair (row), method, kind (deletion, insertion), share (taken away, or put back, so far:
-    0 to 1), cosine, error. A pair whose picture cannot be read or that has NaN in a map is one row
+    0 to 1), cosine, error. A pair whose image cannot be read or that has NaN in a map is one row
     with the reason in `error`, which the summaries leave out. Raises UserError: unknown fill, steps
     below 1, lists of different lengths.
     """
@@ -59,7 +59,7 @@ def picture_curves(
     if fill not in FILLS:
         raise UserError(f"fill {fill!r}: use one of {', '.join(FILLS)}")
     if steps < 1 or len({len(images), len(texts), *map(len, maps.values())}) > 1:
-        raise UserError("deletion needs at least one step, and a text and a map for each picture")
+        raise UserError("deletion needs at least one step, and a text and a map for each image")
     rng, transform, frames = np.random.default_rng(seed), transform_of(clip), []
     shares = np.linspace(0, 1, steps + 1)
     for pair, ref in enumerate(images):
@@ -115,7 +115,7 @@ def labelled(pair, orders, shares, cosines) -> pd.DataFrame:
 
 
 def filled(pixels: torch.Tensor, fill: str) -> torch.Tensor:
-    """What a picture [3, h, w] shows where nothing of it is left."""
+    """What an image [3, h, w] shows where nothing of it is left."""
     if fill == "mean":
         return pixels.mean((1, 2), keepdim=True).expand_as(pixels)
     sigma = min(pixels.shape[1:]) / 8
@@ -124,7 +124,7 @@ def filled(pixels: torch.Tensor, fill: str) -> torch.Tensor:
 
 @torch.no_grad()
 def masked_cosines(clip, pixels, base, masks, text, batch_size: int) -> np.ndarray:
-    """Cosine of one text [D] with a picture of which masks [n, rows, cols] say what is left."""
+    """Cosine of one text [D] with an image of which masks [n, rows, cols] say what is left."""
     found = []
     for part in torch.from_numpy(masks).float()[:, None].split(batch_size):
         kept = interpolate(part, pixels.shape[1:], mode="nearest")

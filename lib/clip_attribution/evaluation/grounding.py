@@ -50,7 +50,7 @@ def ground(
     """The grounding frame (`datasets.boxes`) with METRICS and `size` added, a row a phrase.
 
     model: a Clip with a method of `heatmaps.METHODS`, or a Blip with "itm_gradcam". images: root of
-    the pictures. out: a folder where finished chunks are kept, so that a stopped run goes on.
+    the images. out: a folder where finished chunks are kept, so that a stopped run goes on.
     measures: options of `grounding_metrics`; options: those of the method. A row that cannot be
     computed has its reason in `error` and NaN for every metric. Raises UserError.
     """
@@ -136,7 +136,7 @@ def heat(maps: np.ndarray, method: str) -> np.ndarray:
 
 
 def picture_sizes(refs, root) -> tuple[list, list]:
-    """((height, width) of each picture or None, the reason why there is none or None)."""
+    """((height, width) of each image or None, the reason why there is none or None)."""
     known: dict = {}
     for ref in refs:
         if ref not in known:
@@ -148,13 +148,13 @@ def picture_sizes(refs, root) -> tuple[list, list]:
 
 
 def picture_size(ref, root) -> tuple[int, int]:
-    """Height and width of a picture as it is shown (upright)."""
+    """Height and width of an image as it is shown (upright)."""
     picture = ref if isinstance(ref, Image.Image) else open_image(ref, root)
     return picture.height, picture.width
 
 
 def estimates(measured: dict[str, pd.DataFrame], by=(), seed: int = 0) -> pd.DataFrame:
-    """Means with intervals of every method, and of the baselines that know no picture.
+    """Means with intervals of every method, and of the baselines that know no image.
 
     measured: {method: frame of `ground`}. Returns scorer, the columns of `by`, metric, value, low,
     high, n, undefined, errors. Baselines have pg_hit and io_ratio alone.

@@ -44,7 +44,7 @@ def evaluate(
     """Evaluate a model on a misalignment benchmark; write what was found to the folder `out`.
 
     data, images: as for `load_benchmark`; images defaults to the folder of data. limit: only that
-    many pairs, whole groups drawn by `seed`. nli: the judge of SeeTRUE-Feedback (`nli.load_nli`).
+    many pairs, whole groups drawn by `seed`. nli: the NLI model of SeeTRUE-Feedback (`load_nli`).
     public: add the numbers as the public code computes them. epsilon None is the published one of
     the benchmark. options: those of `score_table`. Its files (words.parquet, pairs.parquet,
     score.json) are kept, so that a stopped run goes on; results.csv and evaluation.json are added.
@@ -95,7 +95,7 @@ def evaluate_files(
 ):
     """Load the model, evaluate it, and set the published numbers beside the measured ones.
 
-    nli: name or folder of the judge of SeeTRUE-Feedback. heatmaps: methods of a grounding
+    nli: name or folder of the NLI model of SeeTRUE-Feedback. heatmaps: methods of a grounding
     benchmark; blip: name or folder of a BLIP that is measured beside. at_least, exclude: what
     counts in ARO (`counting_options`). Returns (results, number of rows with an error). Raises
     UserError.
@@ -103,7 +103,7 @@ def evaluate_files(
     kind = get_benchmark(benchmark).kind
     counting = counting_options(benchmark, at_least=at_least, exclude=exclude)
     if images and not Path(images).is_dir():
-        raise UserError(f"the folder of pictures {images} is not a folder")
+        raise UserError(f"the folder of images {images} is not a folder")
     out = Path(out or Path("runs", "evaluate", benchmark))
     make_folder(out)
     clip = load_clip(

@@ -3,7 +3,7 @@
 Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018:
 the layers are re-initialised one after the other from the top (cascading), and each new map is
 compared with the original one by Spearman's rank correlation. A method whose maps stay as they
-were shows the picture, not what the model knows of it.
+were shows the image, not what the model knows of it.
 
     frame = randomisation(clip, images, texts, ["gae_image", "gradcam"])
     by_depth(frame)
@@ -22,7 +22,7 @@ from ..heatmaps import heatmap_rows
 from ..heatmaps.tower import find_tower
 from ..metrics.intervals import ratio_estimate
 
-GIVEN, OTHER = "given", "other picture"
+GIVEN, OTHER = "given", "other image"
 AFTER = (
     "ln_post",
     "proj",
@@ -46,7 +46,7 @@ def randomisation(
     Columns method, step (0: nothing yet), depth (its name; GIVEN at step 0), pair (row),
     correlation: Spearman's over the patches of the signed raw map, NaN for a constant map or a
     pair without one. Step -1, OTHER: with the original map of the next pair, that is how alike the
-    maps of different pictures are anyway; without it a correlation above 0 says little.
+    maps of different images are anyway; without it a correlation above 0 says little.
     """
     copy = replace(clip, model=deepcopy(clip.model))
     generator = torch.Generator().manual_seed(seed)

@@ -35,7 +35,7 @@ def make_controls(n_layers: int) -> SimpleNamespace:
 
 
 def inputs() -> dict:
-    """Picture, caption and the word to put in."""
+    """Image, caption and the word to put in."""
     caption = Text(description="Caption", style=LABEL, layout=Layout(width="auto"))
     caption.add_class("clip-explorer-caption")
     return {

@@ -1,6 +1,6 @@
-"""The parts of the explorer that are not controls: style, scores, pictures, bars, one-line notes.
+"""The parts of the explorer that are not controls: style, scores, images, bars, one-line notes.
 
-Whatever comes from a user is escaped here. Colours, legend and pictures are those of
+Whatever comes from a user is escaped here. Colours, legend and images are those of
 `display_html`, so that a word looks the same in the explorer and in a saved explanation.
 """
 
@@ -66,8 +66,8 @@ def scores_line(explanation) -> str:
 
 
 def picture_part(picture, title: str) -> str:
-    """The picture under its heading."""
-    return heading("Picture") + figure(picture.image, f"the picture {title}", title)
+    """The image under its heading."""
+    return heading("Picture") + figure(picture.image, f"the image {title}", title)
 
 
 def map_part(explanation) -> str:
@@ -83,7 +83,7 @@ def map_part(explanation) -> str:
 
 
 def figure(picture: Image.Image, alt: str, line: str) -> str:
-    """A picture with alternative text and a line below it, embedded as JPEG: quicker than PNG."""
+    """An image with alternative text and a line below it, embedded as JPEG: quicker than PNG."""
     scale, stream = max(1, -(-SHOWN // min(picture.size))), io.BytesIO()
     drawn = picture.resize((picture.width * scale, picture.height * scale), BICUBIC)
     drawn.thumbnail((2 * SHOWN, 2 * SHOWN))

@@ -1,4 +1,4 @@
-"""What the explorer computes and keeps: one pass for each (picture, caption, method).
+"""What the explorer computes and keeps: one pass for each (image, caption, method).
 
 The pass keeps every layer and every ReLU variant of every word, so that sliders reduce a table
 and run no model. Nothing here knows a widget.
@@ -34,7 +34,7 @@ BATCH = 64  # foils scored at a time
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture, what the model sees of it, and its feature [D]; equal to nothing but itself."""
+    """An image, what the model sees of it, and its feature [D]; equal to nothing but itself."""
 
     name: str
     image: Image.Image
@@ -78,7 +78,7 @@ class Session:
         self.scores = lru_cache(KEPT)(self._scores)
 
     def open(self, ref, name: str | None = None) -> Picture:
-        """Read a picture and encode it: a path, a PIL image (with its name) or a scene's name."""
+        """Read an image and encode it: a path, a PIL image (with its name) or a scene's name."""
         image = open_image(ref)
         feature = encode_pixels(self.clip, [self.clip.preprocess(image)])[0]
         return Picture(name or label(ref), image, as_seen(self.clip, image), feature)
@@ -103,7 +103,7 @@ class Session:
         return heat_map(self.clip, picture.image, text, method)
 
     def _scores(self, picture: Picture, captions: tuple[str, ...]) -> np.ndarray:
-        """The cosine of each caption with the picture, [n]."""
+        """The cosine of each caption with the image, [n]."""
         starts = range(0, len(captions), BATCH)
         parts = [self._features(captions[start : start + BATCH]) for start in starts]
         return np.concatenate([part @ picture.feature.numpy() for part in parts] or [np.zeros(0)])

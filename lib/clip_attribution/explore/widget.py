@@ -1,4 +1,4 @@
-"""`explorer`: one picture and one caption by hand, in JupyterLab, with stock ipywidgets.
+"""`explorer`: one image and one caption by hand, in JupyterLab, with stock ipywidgets.
 
     explorer(clip)
 
@@ -105,7 +105,7 @@ class Explorer(VBox):
         return act
 
     def change_scene(self) -> None:
-        """Another picture from the list; back to the old one where it cannot be read."""
+        """Another image from the list; back to the old one where it cannot be read."""
         try:
             self.change_picture(self.sources[self.controls.scene.value])
         except UserError:
@@ -129,7 +129,7 @@ class Explorer(VBox):
             self.show()
 
     def change_picture(self, ref, name: str | None = None) -> None:
-        """Read a picture and add it to the list. A caption that nobody has typed goes with it."""
+        """Read an image and add it to the list. A caption that nobody has typed goes with it."""
         picture = self.session.open(ref, name)
         known = {source: title for title, source in self.sources.items() if isinstance(source, str)}
         self.picture, self.title = picture, known.get(ref) if isinstance(ref, str) else None
@@ -172,7 +172,7 @@ class Explorer(VBox):
         self.show()
 
     def lowest(self) -> int | None:
-        """The word that the explorer opens with: the one most against the picture."""
+        """The word that the explorer opens with: the one most against the image."""
         values = self.explanation.words["attribution"] if self.explanation else []
         return None if len(values) == 0 or values.isna().all() else int(values.argmin())
 

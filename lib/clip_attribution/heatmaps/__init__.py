@@ -1,4 +1,4 @@
-"""Heat maps: where in a picture a phrase is seen.
+"""Heat maps: where in an image a phrase is seen.
 
     from clip_attribution.heatmaps import METHODS, heatmaps, to_picture
 
@@ -6,7 +6,7 @@
     shown = to_picture(maps[0], (width, height), clip, "gradcam")    # 0 to 1, [height, width]
 
 A map is raw and has its sign; normalising and upsampling belong to `to_picture`. All methods
-differentiate or compare the score of one picture with one phrase and share the picture's forward
+differentiate or compare the score of one image with one phrase and share the image's forward
 pass among its phrases. Add a method by one file with one decorated function; see `registry`.
 """
 

@@ -30,12 +30,12 @@ from .tower import Tower, find_tower
 def prepare(name: str, clip, layers=None, relu: str = "signed"):
     """A function from a Batch to its maps. name: method of `attribution`; layers, relu: as there.
 
-    Raises UserError for a tower that averages its patches: no row of attention is the picture's.
+    Raises UserError for a tower that averages its patches: no row of attention is the image's.
     """
     tower, method = find_tower(clip.model), get_method(name, "image", relu)
     if tower.pool == "average":
         raise UserError(
-            f"a {tower.name} averages over the picture, so no single row of attention leads to the "
+            f"a {tower.name} averages over the image, so no single row of attention leads to the "
             "score: use gradcam or gscorecam"
         )
     n_layers = count_layers(clip.model, "image")
@@ -46,7 +46,7 @@ def prepare(name: str, clip, layers=None, relu: str = "signed"):
     kind, patches = _view(tower, n_layers), tower.grid[0] * tower.grid[1]
 
     def maps(batch: Batch) -> Tensor:
-        # attention alone does not know the phrase: one map a picture
+        # attention alone does not know the phrase: one map an image
         texts = batch.texts if method.gradient else batch.texts[:1]
         image_of = batch.image_of if method.gradient else None
         traced = trace_images(clip, batch.pixels, texts, start, method.gradient, image_of)

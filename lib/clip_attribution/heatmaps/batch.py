@@ -1,4 +1,4 @@
-"""One batch of (picture, phrase) pairs, and the gradient of their scores at a layer."""
+"""One batch of (image, phrase) pairs, and the gradient of their scores at a layer."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from .patches import repeated
 
 @dataclass
 class Batch:
-    """B distinct pictures with P pairs.
+    """B distinct images with P pairs.
 
     pixels [B, 3, h, w] preprocessed, on the model's device and in its precision; texts [P, D] unit
-    text features, float32; image_of [P], the picture of each pair.
+    text features, float32; image_of [P], the image of each pair.
     """
 
     pixels: Tensor
@@ -29,7 +29,7 @@ def differentiate(
     """A layer's output for each pair, and the gradient of exp(logit_scale) * cosine there.
 
     at: the layer. inside: a module within it whose output is meant instead. Everything before `at`
-    runs once a picture and without a graph, everything after it once a pair.
+    runs once an image and without a graph, everything after it once a pair.
     Returns (output, gradient), float32, of the layer's own shape with P items.
     """
     kept, own = [], inside is None

@@ -1,4 +1,4 @@
-"""The calls: heat maps of (picture, phrase) pairs, in one array or batch by batch."""
+"""The calls: heat maps of (image, phrase) pairs, in one array or batch by batch."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +23,9 @@ TEXTS = 256  # phrases encoded at a time
 
 
 def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **options):
-    """Where in each picture a phrase is seen: raw maps, float32 [n, rows, cols].
+    """Where in each image a phrase is seen: raw maps, float32 [n, rows, cols].
 
-    Arguments as for `heatmap_rows`. Raises UserError also for a picture or phrase that cannot be
+    Arguments as for `heatmap_rows`. Raises UserError also for an image or phrase that cannot be
     used; `heatmap_rows` gives the reason of such a row and goes on.
 
     Examples
@@ -60,8 +60,8 @@ def heatmap_rows(
 
     images: paths, PIL images or "scene:SEED:INDEX"; texts: as many phrases, read as they are.
     method: a name in METHODS; layers and options are the method's own. batch_size: pairs at a time.
-    preprocess: "squash" (the whole picture resized to the input) or "clip" (the model's own, as a
-    rule a central crop). Pairs of one picture are brought together: it is read and its forward pass
+    preprocess: "squash" (the whole image resized to the input) or "clip" (the model's own, as a
+    rule a central crop). Pairs of one image are brought together: it is read and its forward pass
     below the method's layer runs once for all its phrases (once a batch if they fill several).
 
     Yields (rows [b] of the input, maps float32 [b, rows, cols], reasons): raw maps on the method's
@@ -113,7 +113,7 @@ def _batch(clip, pixels: list[Tensor], texts: Tensor, image_of: list[int]) -> Ba
 
 
 def batches(images: list, size: int) -> Iterator[list[int]]:
-    """Rows in batches of at most `size`, the rows of one picture together where they fit."""
+    """Rows in batches of at most `size`, the rows of one image together where they fit."""
     rows_of: dict[int, list[int]] = {}
     for row, number in enumerate(distinct(images)[1]):
         rows_of.setdefault(number, []).append(row)

@@ -1,4 +1,4 @@
-"""Grad-CAM: a layer's channels, weighted by the mean of their gradient over the picture.
+"""Grad-CAM: a layer's channels, weighted by the mean of their gradient over the image.
 
     weight_c = mean over places of dS/dA_c        map = sum_c weight_c A_c        S = logit
 
@@ -12,7 +12,7 @@ and other tokens before the patches take part in neither the mean nor the map.
 Sign: kept, below zero speaks against the phrase. The paper's ReLU belongs to the display, see
 `to_picture`. S = exp(logit_scale) * cosine.
 
-Known weakness: one weight a channel for the whole picture; a channel that is good in one place and
+Known weakness: one weight a channel for the whole image; a channel that is good in one place and
 bad in another cancels itself.
 """
 

@@ -1,7 +1,7 @@
 """gScoreCAM: the channels with the largest gradient, each weighted by the score it leaves over.
 
     chosen   = the k channels with the largest signed mean of dS/dA_c
-    score_c  = S of the picture times the upsampled, min-max scaled A_c        (0 if not chosen)
+    score_c  = S of the image times the upsampled, min-max scaled A_c        (0 if not chosen)
     map      = max(0, sum_c softmax(score)_c A_c), min-max scaled
 
 Chen, Li, Biaz, Bui, Nguyen, "gScoreCAM: What objects is CLIP looking at?", ACCV 2022; the steps
@@ -12,9 +12,9 @@ over the patches. Channels are upsampled bilinearly with the corners aligned, as
 it is the normalised input tensor that is masked. S = exp(logit_scale) * cosine, without the bias
 that SigLIP adds: channels not chosen count with S = 0, which only means little where S > 0.
 
-A masked picture's feature does not depend on the phrase, so all phrases of a picture share it.
+A masked image's feature does not depend on the phrase, so all phrases of an image share it.
 
-Sign: never negative. Known weakness: hundreds of forward passes a picture; at S around 20 the
+Sign: never negative. Known weakness: hundreds of forward passes an image; at S around 20 the
 softmax leaves a handful of channels.
 """
 
@@ -33,13 +33,13 @@ from .tower import find_tower
     signed=False,
     towers=EVERY,
     paper="Chen et al., ACCV 2022",
-    about="channels weighted by the score of the picture seen through them",
+    about="channels weighted by the score of the image seen through them",
     upsampling="linear",
 )
 def prepare(clip, layers=None, k: int = 300, mask_batch: int = 128):
     """A function from a Batch to its maps.
 
-    k: channels that are scored (all where a layer has fewer); mask_batch: masked pictures a forward
+    k: channels that are scored (all where a layer has fewer); mask_batch: masked images a forward
     pass. layers has to be None: the last one.
     """
     if layers is not None:
@@ -69,7 +69,7 @@ def prepare(clip, layers=None, k: int = 300, mask_batch: int = 128):
 
 
 def _weights(clip, pixels: Tensor, channels: Tensor, chosen: Tensor, texts: Tensor, size: int):
-    """Weights [P, C] of one picture's channels [C, h, w]; chosen [P, k], texts [P, D]."""
+    """Weights [P, C] of one image's channels [C, h, w]; chosen [P, k], texts [P, D]."""
     every, position = chosen.unique(return_inverse=True)
     features = torch.cat(
         [_masked_features(clip, pixels, channels[part]) for part in every.split(size)]
@@ -81,7 +81,7 @@ def _weights(clip, pixels: Tensor, channels: Tensor, chosen: Tensor, texts: Tens
 
 @torch.no_grad()
 def _masked_features(clip, pixels: Tensor, channels: Tensor) -> Tensor:
-    """Unit features [k, D] of one picture [3, h, w] seen through each of k channels."""
+    """Unit features [k, D] of one image [3, h, w] seen through each of k channels."""
     size = pixels.shape[-2:]
     masks = interpolate(channels[:, None], size, mode="bilinear", align_corners=True)
     low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""ITM Grad-CAM: where in a picture BLIP's words look while text and picture match.
+"""ITM Grad-CAM: where in an image BLIP's words look while text and image match.
 
     y = sum over the batch of ITM logit 1        C [heads, tokens, patches], G = dy/dC
     map of a token = mean over heads of C * max(G, 0)
@@ -34,9 +34,9 @@ AGGREGATES = ("words", "albef")
 
 
 def itm_gradcam(blip: Blip, images: list, texts: list[str], **options) -> np.ndarray:
-    """Where in each picture a phrase is seen: raw maps, float32 [n, rows, cols], none negative.
+    """Where in each image a phrase is seen: raw maps, float32 [n, rows, cols], none negative.
 
-    Arguments as for `itm_gradcam_rows`. Raises UserError also for a picture or phrase that cannot
+    Arguments as for `itm_gradcam_rows`. Raises UserError also for an image or phrase that cannot
     be used; `itm_gradcam_rows` gives the reason of such a row and goes on.
     """
     maps = np.zeros((len(images), *blip.grid), np.float32)
@@ -65,7 +65,7 @@ def itm_gradcam_rows(
     encoder, from 0 (7 is LAVIS' worked example, 6 its function's default). aggregate: "words" is
     the mean over the words' tokens, without [ENC] and the last one (LAVIS); "albef" the mean over
     all of the text's tokens (ALBEF divides by the padded length: another constant factor).
-    batch_size: pairs at a time. A picture is read and encoded once for all its phrases (once a
+    batch_size: pairs at a time. An image is read and encoded once for all its phrases (once a
     batch if they fill several).
 
     Yields (rows [b] of the input, maps float32 [b, rows, cols], reasons), as heatmap_rows does; a
@@ -97,7 +97,7 @@ def itm_scores(
     image_root=None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """How likely picture and text match, by BLIP's matching head: one row a pair, in order.
+    """How likely image and text match, by BLIP's matching head: one row a pair, in order.
 
     Arguments as for `itm_gradcam_rows`. Columns score (softmax of the two ITM logits, 0 to 1) and
     error (the reason of a row without score, else None). Raises UserError for bad arguments.
@@ -117,7 +117,7 @@ def itm_scores(
 
 @dataclass
 class _Batch:
-    """B distinct pictures with P pairs: pixels [B, 3, h, w], image_of [P], ids and mask [P, T]."""
+    """B distinct images with P pairs: pixels [B, 3, h, w], image_of [P], ids and mask [P, T]."""
 
     pixels: Tensor
     image_of: Tensor

@@ -35,7 +35,7 @@ def image_attribution(
     token's, so a tower that pools in another way raises UserError, as do bad arguments and images.
 
     Returns float32 [n, rows, cols] on the method's own scale, sign kept, row 0 at the top; with
-    per_layer [n, layers, rows, cols]. The grid covers the preprocessed (cropped) picture.
+    per_layer [n, layers, rows, cols]. The grid covers the preprocessed (cropped) image.
 
     Examples
     --------
@@ -68,8 +68,8 @@ def image_attribution(
 def trace_images(clip, pixels, constants, start: int, gradient: bool = True, image_of=None):
     """Trace the image tower from block `start` on, on pixels [B, 3, h, w].
 
-    constants [P, D]: text features, one a pair, held constant. image_of [P]: the picture of each
-    pair (None: one text a picture, P = B). Below `start` every picture runs once, above it once a
+    constants [P, D]: text features, one a pair, held constant. image_of [P]: the image of each
+    pair (None: one text an image, P = B). Below `start` every image runs once, above it once a
     pair. The gradient is that of each pair's own cosine. Returns the trace, of P items.
     """
     block = find_sites(clip.model, "image")[start].block
@@ -86,7 +86,7 @@ def trace_images(clip, pixels, constants, start: int, gradient: bool = True, ima
 def repeated(module, image_of):
     """Give a module the item image_of[p] of its first input as item p, while the block runs.
 
-    What comes after it then runs once a pair, what came before ran once a picture.
+    What comes after it then runs once a pair, what came before ran once an image.
     """
     if image_of is None:
         yield

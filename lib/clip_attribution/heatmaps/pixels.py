@@ -1,4 +1,4 @@
-"""Pictures as the model reads them: squashed to its input size, or as in its own preprocessing."""
+"""Images as the model reads them: squashed to its input size, or as in its own preprocessing."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from ..io.images import open_image
 def transform_of(clip, preprocess: str = "squash") -> Callable:
     """From a PIL image to a tensor [3, h, w].
 
-    "squash" resizes to the model's input size whatever the picture's shape, with the model's own
+    "squash" resizes to the model's input size whatever the image's shape, with the model's own
     interpolation, mean and standard deviation: nothing is cropped, so that every box stays in
     view. "clip" is the model's own preprocessing, as a rule a central crop.
     """
@@ -37,7 +37,7 @@ def transform_of(clip, preprocess: str = "squash") -> Callable:
 
 
 def read_pixels(ref, root, transform: Callable):
-    """Preprocessed pixels [3, h, w] of one picture, or the reason (str) why there are none."""
+    """Preprocessed pixels [3, h, w] of one image, or the reason (str) why there are none."""
     try:
         return transform(open_image(ref, root))
     except ImageError as error:
@@ -45,9 +45,9 @@ def read_pixels(ref, root, transform: Callable):
 
 
 def frame_of(clip, picture_size: tuple[int, int], preprocess: str):
-    """The part (x0, y0, x1, y1) of a picture, in its own pixels, that the model's input shows.
+    """The part (x0, y0, x1, y1) of an image, in its own pixels, that the model's input shows.
 
-    It reaches beyond the picture where the preprocessing pads.
+    It reaches beyond the image where the preprocessing pads.
     """
     width, height = picture_size
     if preprocess == "squash":
@@ -62,7 +62,7 @@ def frame_of(clip, picture_size: tuple[int, int], preprocess: str):
 
 
 def _central(target: tuple[int, int], before: tuple, after: tuple, offset: tuple):
-    """The window of `target` (rows, columns) in the middle of `after`, in the pixels of the picture
+    """The window of `target` (rows, columns) in the middle of `after`, in the pixels of the image
     that was cut by `offset` to the size `before` and then resized to `after`."""
     low, high = [], []
     for side, source, resized, start in zip(target[::-1], before, after, offset, strict=True):

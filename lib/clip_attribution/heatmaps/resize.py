@@ -1,4 +1,4 @@
-"""From a map's own resolution to the pixels of the picture."""
+"""From a map's own resolution to the pixels of the image."""
 
 from typing import Any
 
@@ -30,14 +30,14 @@ def to_picture(
     clamp: bool = True,
     outside: float = np.nan,
 ) -> np.ndarray:
-    """Lay maps [..., rows, cols] on the pixel grid of a picture of (width, height) pixels.
+    """Lay maps [..., rows, cols] on the pixel grid of an image of (width, height) pixels.
 
     The steps of Q-GroundCAM as this project fixes them: min-max at the map's own resolution, cubic
     upsampling (kernel a = -0.75), clamp to [0, 1] (clamp=False for the pointing game, which takes
     the maximum before). method, if given, brings its own: Grad-CAM's ReLU before the min-max,
     gScoreCAM's linear upsampling, min-max scaled once more. relu overrides the ReLU.
     preprocess as for `heatmaps`: with "clip" the map covers the part that the model saw, the rest
-    of the picture is `outside`. Where the patches do not fill the input (size no multiple of the
+    of the image is `outside`. Where the patches do not fill the input (size no multiple of the
     patch size) the margin that no patch reads takes the value of its nearest patch.
 
     Returns float32 [..., height, width].

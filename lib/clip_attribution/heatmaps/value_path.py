@@ -97,7 +97,7 @@ def _resnet_features(clip, tower: Tower, pixels: Tensor) -> Tensor:
 
 @contextmanager
 def _alone(tower: Tower, residual: bool) -> Iterator[None]:
-    """Make the last attention read one patch at a time: B pictures become B * patches items."""
+    """Make the last attention read one patch at a time: B images become B * patches items."""
     copies = 1 + tower.prefix if tower.pool == "average" else 1  # the mean skips the prefix
     reader = tower.pooler if tower.pool == "pooler" else tower.last
     patches = tower.grid[0] * tower.grid[1]
@@ -117,7 +117,7 @@ def _alone(tower: Tower, residual: bool) -> Iterator[None]:
 
 
 def _one_query(tower: Tower) -> list:
-    """CoCa's pooler asks many queries, of which the first is the picture's feature."""
+    """CoCa's pooler asks many queries, of which the first is the image's feature."""
     inner = getattr(tower.pooler, "attn", None)
     if inner is None:
         return []

@@ -1,6 +1,6 @@
-"""Pictures from anywhere, as RGB: files under an image root, PIL images, the embedded world.
+"""Images from anywhere, as RGB: files under an image root, PIL images, the embedded world.
 
-Whatever is wrong with a picture becomes one `ImageError` with a one-line reason, so that a row
+Whatever is wrong with an image becomes one `ImageError` with a one-line reason, so that a row
 of a table can carry it.
 """
 
@@ -19,7 +19,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "J
 
 
 def open_image(ref, root: str | os.PathLike | None = None) -> Image.Image:
-    """The picture `ref` as an upright RGB image: a path, a PIL image, or "scene:SEED:INDEX".
+    """The image `ref` as an upright RGB image: a path, a PIL image, or "scene:SEED:INDEX".
 
     A path is relative to `root` and, symbolic links followed, has to stay inside it; without a
     root any path will do. Transparency is laid over white, an animation gives its first frame,

@@ -43,13 +43,13 @@ def cut(table, shard, chunk_rows):
 
 
 def chunk_key(facts, chunk, image_root):
-    """The key of one chunk: facts, column types, cells, size and time of its pictures."""
+    """The key of one chunk: facts, column types, cells, size and time of its images."""
     pictures = [picture_state(image, image_root) for image in chunk["image"].to_pylist()]
     return digest(facts, chunk.schema.to_string(), chunk.to_pylist(), pictures)
 
 
 def picture_state(image, image_root):
-    """Size and time of change of a picture file, or None where there is no such file."""
+    """Size and time of change of an image file, or None where there is no such file."""
     try:
         stat = (Path(image_root or ".") / (image or "")).stat()
     except (OSError, ValueError):  # absent, or no possible path: the row's error will say so

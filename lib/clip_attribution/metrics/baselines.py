@@ -1,4 +1,4 @@
-"""What a method has to beat: random words, frequent words, plain scores, the wrong pictures.
+"""What a method has to beat: random words, frequent words, plain scores, the wrong images.
 
 Scores of published systems that nothing here computes are in data/published.csv (`published`).
 """
@@ -94,17 +94,17 @@ def public_ref_clip_score(cosine, ref_cosines) -> np.ndarray:
 
 
 def shuffled(pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """The pairs frame with every caption beside a wrong picture.
+    """The pairs frame with every caption beside a wrong image.
 
-    The distinct pictures are passed on in one random cycle, so that none keeps its captions and
-    captions that shared a picture still do. Rows with an error keep theirs. Whatever else the frame
-    says of a picture (boxes, references) stays with the caption.
-    Raises UserError for fewer than two pictures.
+    The distinct images are passed on in one random cycle, so that none keeps its captions and
+    captions that shared an image still do. Rows with an error keep theirs. Whatever else the frame
+    says of an image (boxes, references) stays with the caption.
+    Raises UserError for fewer than two images.
     """
     usable = pairs["error"].isna() if "error" in pairs else pairs["image"].notna()
     codes, images = pd.factorize(pairs.loc[usable, "image"])
     if len(images) < 2:
-        raise UserError("shuffling needs at least two different pictures")
+        raise UserError("shuffling needs at least two different images")
     order = np.random.default_rng(seed).permutation(len(images))
     passed = np.empty(len(images), dtype=int)
     passed[order] = np.roll(order, 1)

@@ -3,7 +3,7 @@
     frame = grounding_metrics(maps, boxes, sizes)     # one row an instance, reasons in `error`
     summarise(frame.assign(method="gae"), by="method")
 
-Maps are normalised and upsampled to the picture (grounding_maps.prepare) and compared with the
+Maps are normalised and upsampled to the image (grounding_maps.prepare) and compared with the
 union of the phrase's boxes: overlap and distance in grounding_overlap, the pointing game in
 grounding_pointing. Mirroring maps and boxes changes nothing, with two exceptions that come with
 AMC's pointing game: of several equal maxima of the unclipped map the first counts, and a box's
@@ -52,14 +52,14 @@ def grounding_metrics(
     """Every measure of a batch of maps, one row a map, in order.
 
     maps [n, h, w]: heat >= 0 on any grid (of a signed map, its positive part); boxes: n times
-    [[x0, y0, x1, y1], ...] or one such box, pixels of the picture, x1 and y1 excluded, several
+    [[x0, y0, x1, y1], ...] or one such box, pixels of the image, x1 and y1 excluded, several
     meaning their union; sizes: n times (height, width), or one for all. delta: in pixels, or with
-    relative=True a share of the diagonal (0.08 is 50 pixels of a 500 x 375 picture). tau and ties:
+    relative=True a share of the diagonal (0.08 is 50 pixels of a 500 x 375 image). tau and ties:
     see grounding_pointing.uncertainty; tolerance: pointing_hits; interpolation: prepare; wdp:
     grounding_overlap.wdp.
 
     Returns the columns METRICS and `error`. pg_hit, pg_uncertain and covers (the boxes cover the
-    whole picture) are 0 or 1. A row that cannot be used has its reason in `error` and NaN
+    whole image) are 0 or 1. A row that cannot be used has its reason in `error` and NaN
     elsewhere. A constant map has no heat: IO ratio 0, a miss, WDP and uncertainty NaN.
     Raises UserError on bad options and on lists of different lengths.
     """
@@ -114,11 +114,11 @@ def uncertainty_sweep(
     return sweep_frame({name: found.get(name, empty) for name in SWEPT}, taus, deltas, errors)
 
 
-# ---------------------------------------------------------------- one chunk of one picture size
+# ---------------------------------------------------------------- one chunk of one image size
 
 
 def measure(interpolation, wdp, tolerance, options, maps, boxes, size) -> dict:
-    """Every measure of good maps [n, h, w] for pictures of one size, each [n]."""
+    """Every measure of good maps [n, h, w] for images of one size, each [n]."""
     heat = resize(normalise(maps), size, interpolation)
     distance = distance_maps(boxes, size)
     hits = pointing_hits(heat, boxes, distance, tolerance)
@@ -128,7 +128,7 @@ def measure(interpolation, wdp, tolerance, options, maps, boxes, size) -> dict:
 
 
 def swept(taus, deltas, relative, interpolation, maps, boxes, size) -> dict:
-    """The sweep of good maps [n, h, w] for pictures of one size."""
+    """The sweep of good maps [n, h, w] for images of one size."""
     heat = np.clip(resize(normalise(maps), size, interpolation), 0, 1)
     distance = distance_maps(boxes, size)
     return sweep(heat, distance, taus, deltas, relative)

@@ -1,4 +1,4 @@
-"""Heat maps and boxes on the picture's own pixel grid, and which rows cannot be used."""
+"""Heat maps and boxes on the image's own pixel grid, and which rows cannot be used."""
 
 from functools import lru_cache
 
@@ -34,7 +34,7 @@ def map_fault(heat: np.ndarray) -> str | None:
 
 
 def prepare(maps, size, interpolation: str = "cubic", clip: bool = True) -> np.ndarray:
-    """Maps [n, h, w] on the pixel grid of a picture of size (H, W): float64 [n, H, W].
+    """Maps [n, h, w] on the pixel grid of an image of size (H, W): float64 [n, H, W].
 
     Each map's minimum is subtracted and its maximum divided out at its own resolution; then it is
     resized and clipped to [0, 1]. A constant map (its range within the rounding of its own type)
@@ -42,7 +42,7 @@ def prepare(maps, size, interpolation: str = "cubic", clip: bool = True) -> np.n
 
     interpolation: "cubic" (Keys, a = -0.75, torch's bicubic), "spline" (cubic B-spline through the
     values, as scikit-image's order 3), "linear" (gScoreCAM). Pixel centres correspond; no
-    smoothing where a map is larger than the picture. Raises UserError on a map with NaN, infinite
+    smoothing where a map is larger than the image. Raises UserError on a map with NaN, infinite
     or negative values: a signed map has no inside share, so give its positive part.
     """
     maps = as_batch(maps)
@@ -90,22 +90,22 @@ def weights(n_in: int, n_out: int, interpolation: str) -> np.ndarray:
 
 
 def check_size(size) -> tuple[int, int]:
-    """A picture's (height, width) as whole numbers. Raises UserError."""
+    """An image's (height, width) as whole numbers. Raises UserError."""
     try:
         height, width = (int(side) for side in size if int(side) == side)
     except (TypeError, ValueError, OverflowError):
         height = width = 0
     if height < 1 or width < 1:
-        raise UserError("size must be the picture's height and width, two whole numbers")
+        raise UserError("size must be the image's height and width, two whole numbers")
     return height, width
 
 
 def check_boxes(boxes, size) -> np.ndarray:
-    """The boxes of one phrase, clipped to the picture: float64 [k, 4].
+    """The boxes of one phrase, clipped to the image: float64 [k, 4].
 
     boxes: [[x0, y0, x1, y1], ...] or a single [x0, y0, x1, y1], in pixels, x1 and y1 excluded;
     size: (height, width). Raises UserError where there is none, one is not four finite numbers, has
-    no area, lies outside the picture, or is so thin that it holds no pixel.
+    no area, lies outside the image, or is so thin that it holds no pixel.
     """
     try:
         boxes = np.atleast_2d(np.asarray(boxes, dtype=float))
@@ -121,7 +121,7 @@ def check_boxes(boxes, size) -> np.ndarray:
         zip(boxes, inside, box_pixels(inside), strict=True)
     ):
         refuse(number, given, "has no area: x1 must exceed x0, and y1 y0")
-        refuse(number, kept, "lies outside the picture")
+        refuse(number, kept, "lies outside the image")
         refuse(number, pixels, "is thinner than a pixel and holds none")
     return inside
 

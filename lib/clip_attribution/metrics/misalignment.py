@@ -1,4 +1,4 @@
-"""Which words contradict the picture, and the scores built on them.
+"""Which words contradict the image, and the scores built on them.
 
 Decisions and F-CLIPScore of CLIP4DM (Nam et al., AAAI 2025) in the paper's form and in each form
 of its public code; CLIPScore and RefCLIPScore of Hessel et al. (EMNLP 2021). Attributions keep

@@ -25,7 +25,7 @@ class Sums(NamedTuple):
     box: np.ndarray  # sum of M
     distance: np.ndarray  # sum of D
     farthest: np.ndarray  # largest D
-    diagonal: float  # of the picture, in pixels
+    diagonal: float  # of the image, in pixels
 
 
 def sums(heat: np.ndarray, distance: np.ndarray) -> tuple[Sums, Sums]:
@@ -69,7 +69,7 @@ def wdp(s: Sums, form: str = "share") -> np.ndarray:
 
         share           P / (P + sum A M): 0 without heat outside, 1 without heat inside, the same
                         for any scale of A. The default, nearest to the published values.
-        share_diagonal  the same with D over the picture's diagonal: free of resolution
+        share_diagonal  the same with D over the image's diagonal: free of resolution
         share_farthest  the same with D over its largest value
         exponential     1 - exp(-P / sum M)
         mean_distance   mean D of the heat outside, over the largest D
@@ -79,7 +79,7 @@ def wdp(s: Sums, form: str = "share") -> np.ndarray:
         raise UserError(f"wdp {form!r}: use one of {', '.join(WDP_FORMS)}")
     with np.errstate(invalid="ignore", divide="ignore"):
         value = WDP_FORMS[form](s)
-    value = np.where(s.outside == 0, 0.0, value)  # also where the box covers the picture: D = 0
+    value = np.where(s.outside == 0, 0.0, value)  # also where the box covers the image: D = 0
     return np.where(s.inside + s.outside > 0, value, np.nan)
 
 

@@ -20,7 +20,7 @@ def pointing_hits(heat: np.ndarray, boxes: list, distance, tolerance=None) -> np
     heat [n, H, W]: unclipped, so that overshoot is not a tie; the first maximum in row-major order
     counts. boxes: n arrays [k, 4] from check_boxes; distance [n, H, W]: their distance maps.
     tolerance None: x0 < x < x1 and y0 < y < y1, all strict, as AMC. As x is a pixel's index, the
-    first row and column of a box never count, even with a box that covers the picture. A number:
+    first row and column of a box never count, even with a box that covers the image. A number:
     within that many pixels of the mask (15: gScoreCAM, TorchRay; 0: the mask itself).
     """
     n, _, width = heat.shape
@@ -89,10 +89,10 @@ def levels(values) -> np.ndarray:
 
 
 def candidates(level: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels at least floor [n] and not lower than any of their 8 neighbours.
+    """Pixels at least baseline [n] and not lower than any of their 8 neighbours.
 
-    level: [n, H + 2, W + 2] with a border below any floor. Returns their flat indices [k], sorted,
-    and those of their neighbours, [k, 8], with -1 for a neighbour that is lower.
+    level: [n, H + 2, W + 2] with a border below every value. Returns their flat indices [k], in
+    order, and those of their neighbours, [k, 8], with -1 for a neighbour that is lower.
     """
     width, flat = level.shape[2], level.reshape(-1)
     steps = [dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
@@ -179,7 +179,7 @@ def uncertainty(
 ) -> dict[str, np.ndarray]:
     """pg_uncertain (0 or 1) and pg_ties of maps [n, H, W]; both NaN for an all-zero map.
 
-    delta: in pixels, or with relative=True a share of the picture's diagonal.
+    delta: in pixels, or with relative=True a share of the image's diagonal.
 
     ties "keep": only a larger maximum drops another, as stated; equal ones all stay, so delta has
     no bearing on the result. "merge": equal maxima within delta of one another count as one place,

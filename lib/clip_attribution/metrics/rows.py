@@ -14,7 +14,7 @@ CHUNK = 2**19  # pixels a thread works on at once: less, and the threads wait fo
 
 
 def over_chunks(maps, boxes, sizes, action, threads=None) -> tuple[dict[str, np.ndarray], list]:
-    """action(maps, boxes, size) on every good row, by picture size, chunk and thread.
+    """action(maps, boxes, size) on every good row, by image size, chunk and thread.
 
     Returns its arrays put back in the order of the rows, NaN where a row has an error, and the
     reasons, None for a good row.

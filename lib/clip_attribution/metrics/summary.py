@@ -33,7 +33,7 @@ def summarise(frame: pd.DataFrame, by=None, seed: int = 0, metrics=None) -> pd.D
     low, high, n (instances behind the mean), undefined (instances without a value: WDP and PG
     uncertainty of constant maps) and errors (rows with a reason in `error`). The three counts add
     up to the group's rows; the number of uncertain or covered instances is value * n. Rows are
-    resampled one by one: phrases of the same picture are not quite independent.
+    resampled one by one: phrases of the same image are not quite independent.
     """
     by = [by] if isinstance(by, str) else list(by or [])
     if missing := [name for name in [*by, *(metrics or []), "error"] if name not in frame]:
@@ -53,7 +53,7 @@ def summarise(frame: pd.DataFrame, by=None, seed: int = 0, metrics=None) -> pd.D
 
 
 def baseline_maps(kind: str, sizes) -> list[np.ndarray]:
-    """Maps that know nothing of the picture, each [H, W] for sizes [(H, W), ...].
+    """Maps that know nothing of the image, each [H, W] for sizes [(H, W), ...].
 
     "centre": all heat on the middle pixel (H // 2, W // 2); "uniform": the same heat everywhere.
     grounding_metrics reads the second as a constant map, hence without heat: for its expected
@@ -72,7 +72,7 @@ def baseline_metrics(boxes, sizes) -> pd.DataFrame:
 
     boxes, sizes: as for grounding_metrics, a size for each. "centre": the middle pixel as the
     hottest one, all heat on it. "uniform": the chance that a pixel drawn at random is a hit, and
-    the boxes' share of the picture. Columns baseline, row, pg_hit, io_ratio, error; summarise them
+    the boxes' share of the image. Columns baseline, row, pg_hit, io_ratio, error; summarise them
     by "baseline". Hits are AMC's, strict on both sides, as in grounding_metrics.
     """
     if len(boxes) != len(sizes):

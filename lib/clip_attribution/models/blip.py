@@ -1,11 +1,11 @@
 """`load_blip`: BLIP with its image-text matching head, a second kind of model beside CLIP.
 
-CLIP compares one feature of a picture with one of a text. BLIP lets every word look at every patch
-(cross-attention) and then says how likely text and picture match (ITM). The library transformers
+CLIP compares one feature of an image with one of a text. BLIP lets every word look at every patch
+(cross-attention) and then says how likely text and image match (ITM). The library transformers
 is an optional extra: pip install 'clip-attribution[hf]'.
 
 Li et al., "BLIP: Bootstrapping Language-Image Pre-training for Unified Vision-Language
-Understanding and Generation", ICML 2022. Text and pictures are prepared as in LAVIS, and the first
+Understanding and Generation", ICML 2022. Text and images are prepared as in LAVIS, and the first
 token becomes [ENC], the one that BLIP was trained to match with; transformers' own forward pass
 leaves [CLS] there and gives other scores.
 """
@@ -155,7 +155,7 @@ def _check_attention(model: Any, source: str) -> None:
         attention = getattr(getattr(layer, "crossattention", None), "self", None)
         if not hasattr(attention, "dropout"):
             raise UserError(
-                f"{source}: no cross-attention from text to picture (set is_decoder to "
+                f"{source}: no cross-attention from text to image (set is_decoder to "
                 "true in text_config; known to work with transformers 5.23)"
             )
 

@@ -77,7 +77,7 @@ class Clip:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of a preprocessed picture."""
+        """Height and width in pixels of a preprocessed image."""
         size = self.model.visual.image_size
         return tuple(size) if isinstance(size, tuple | list) else (size, size)
 
@@ -244,9 +244,9 @@ def _preprocess(model: Any, given: dict) -> Callable:
 
 
 def _central_strip(image: Image.Image) -> Image.Image:
-    """The middle of a picture longer than 64:1, whose ends the centre crop drops anyway.
+    """The middle of an image longer than 64:1, whose ends the centre crop drops anyway.
 
-    Scaling a 1 x 20000 picture to a short side of 224 first would take gigabytes.
+    Scaling a 1 x 20000 image to a short side of 224 first would take gigabytes.
     """
     width, height = image.size
     longest = 64 * min(width, height)

@@ -1,4 +1,4 @@
-"""The judge of SeeTRUE-Feedback: does one text entail another.
+"""The NLI model of SeeTRUE-Feedback: does one text entail another.
 
 A sequence classifier of Hugging Face, loaded on demand; the paper's is facebook/bart-large-mnli.
 """

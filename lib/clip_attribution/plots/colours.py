@@ -11,7 +11,7 @@ from PIL import Image
 
 PALETTE = "vlag"
 SCALE = sns.color_palette(PALETTE, as_cmap=True)
-DRAWN = 256  # pixels: smaller pictures are enlarged before a map is laid over them
+DRAWN = 256  # pixels: smaller images are enlarged before a map is laid over them
 
 
 def symmetric_limit(values) -> float:
@@ -48,9 +48,9 @@ def layers_in_words(layers) -> str:
 
 
 def overlay(picture: Image.Image, data, limit: float | None = None) -> Image.Image:
-    """The picture in pale grey under its map [rows, cols]: colour is the sign, strength the size.
+    """The image in pale grey under its map [rows, cols]: colour is the sign, strength the size.
 
-    The map covers the whole picture; the strength is the square root of |value| / limit.
+    The map covers the whole image; the strength is the square root of |value| / limit.
     """
     data = np.nan_to_num(np.asarray(data, dtype=float))
     limit = limit or symmetric_limit(data)

@@ -150,7 +150,7 @@ def caption_panel(data, ax=None, limit: float | None = None):
 
 
 def heatmap_panel(picture, data, ax=None, limit=None, unit="cosine", reason=None):
-    """The signed map [rows, cols] over the picture that it covers, with a colour bar.
+    """The signed map [rows, cols] over the image that it covers, with a colour bar.
 
     data None: the panel says why there is none (`reason`).
     """
@@ -221,7 +221,7 @@ def new_figure(height: float):
 
 
 def explanation_figure(explanation):
-    """One pair: the picture, its heat map, and the caption as signed bars; the finding on top."""
+    """One pair: the image, its heat map, and the caption as signed bars; the finding on top."""
     words = explanation.words
     figure = new_figure(2.1 + 0.16 * words["attribution"].notna().sum())
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.55, figure.get_figheight() - 1.55])
@@ -233,9 +233,9 @@ def explanation_figure(explanation):
 
 
 def contrast_figure(true, foil):
-    """A caption and its foil on one picture: picture, the foil's heat map, and both as bars.
+    """A caption and its foil on one image: image, the foil's heat map, and both as bars.
 
-    true, foil: Explanations of the same picture; their bars share one scale.
+    true, foil: Explanations of the same image; their bars share one scale.
     """
     rows = max(len(true.words), len(foil.words))
     figure = new_figure(2.5 + 0.16 * rows)
@@ -265,10 +265,10 @@ def made_with(facts: dict) -> list[str]:
 
 
 def picture_and_map(figure, explanation) -> None:
-    """The picture as given on the left, its heat map on the right."""
+    """The image as given on the left, its heat map on the right."""
     left, right = figure.subplots(1, 2)
     left.imshow(explanation.picture)
-    left.set(title="picture")
+    left.set(title="image")
     left.set_axis_off()
     right.set(title="heat map")
     heatmap_panel(

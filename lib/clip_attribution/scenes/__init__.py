@@ -1,10 +1,10 @@
-"""The embedded world: pictures composed on the fly, with captions whose every word is known.
+"""The embedded world: images composed on the fly, with captions whose every word is known.
 
-`scene_pairs` is the loader (a pairs frame, as of any benchmark), `render_ref` draws the picture
+`scene_pairs` is the loader (a pairs frame, as of any benchmark), `render_ref` draws the image
 that a frame's `image` column names, and `scene_of` gives the facts behind it. Nothing is read from
 disk and the same seed gives the same world on every platform.
 
-A picture is named "scene:SEED:INDEX", or "scene:SEED:INDEX:SIZE" for a larger drawing of the same
+An image is named "scene:SEED:INDEX", or "scene:SEED:INDEX:SIZE" for a larger drawing of the same
 scene, or "scene:SEED:INDEX:SIZE:novel" for one made of (noun, colour) pairs that the embedded
 model never saw.
 """
@@ -47,7 +47,7 @@ CAPTION, ABOUT, FOIL = 1, 2, 3  # third key of a scene's random streams; the sce
 
 
 def scene_of(ref: str) -> tuple[Scene, int]:
-    """The scene that `ref` names and the side of its picture in pixels.
+    """The scene that `ref` names and the side of its image in pixels.
 
     Raises:
         ValueError: `ref` is not of the form given in the module's docstring.
@@ -70,7 +70,7 @@ def scene_of(ref: str) -> tuple[Scene, int]:
 
 
 def render_ref(ref: str) -> Image.Image:
-    """The RGB picture that `ref` names; see `scene_of` for its form and errors."""
+    """The RGB image that `ref` names; see `scene_of` for its form and errors."""
     scene, size = scene_of(ref)
     return render(scene, size)
 
@@ -105,7 +105,7 @@ def scene_pairs(
         seed: names the world; training uses another stream, so no test scene was trained on.
         foils: None for true captions only, or the foil types to go through in turn (`TYPES`).
         combinations: "seen", "novel" or "any" (noun, colour) pairs.
-        size: side of the pictures in pixels, a multiple of 64.
+        size: side of the images in pixels, a multiple of 64.
 
     Returns:
         One row a pair: pair_id, image, caption, is_foil, foil_type, foil_word (as written in the
@@ -182,7 +182,7 @@ def scene_phrases(
 
     Returns:
         One row a phrase: image, caption, phrase, start, end, role, boxes (list of [x0, y0, x1,
-        y1] in pixels of the picture, x1 and y1 excluded).
+        y1] in pixels of the image, x1 and y1 excluded).
     """
     rows = []
     for index in range(n):

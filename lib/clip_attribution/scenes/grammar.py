@@ -1,7 +1,7 @@
 """Captions of a scene, with the part of speech, role and fact of every word known.
 
-Two registers: `describe` says what is seen; `about` says what the picture is about, as the caption
-under a picture in a newspaper would, and names nothing that can be pointed at but the sign.
+Two registers: `describe` says what is seen; `about` says what the image is about, as the caption
+under an image in a newspaper would, and names nothing that can be pointed at but the sign.
 """
 
 from dataclasses import dataclass, replace
@@ -186,7 +186,7 @@ ABOUT = (
 
 
 def about(scene: Scene, rng: np.random.Generator) -> Caption:
-    """What the picture is about: the themes of its things, and the place on its sign."""
+    """What the image is about: the themes of its things, and the place on its sign."""
     themes = list(dict.fromkeys(THEME_OF[e.noun] for e in scene.entities))
     text = pick(rng, ABOUT).format(theme=" and ".join(themes))
     words = [Word(t, _about_pos(t)) for t in text.split()]

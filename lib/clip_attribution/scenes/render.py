@@ -13,7 +13,7 @@ PALE, DARK = (245, 240, 225), (20, 20, 20)
 
 
 def render(scene: Scene, size: int = SIDE) -> Image.Image:
-    """The scene as an RGB picture of size x size pixels; size is a multiple of 64."""
+    """The scene as an RGB image of size x size pixels; size is a multiple of 64."""
     return Image.fromarray(render_array(scene, size))
 
 

@@ -1,6 +1,6 @@
 """The facts of the embedded world and the words for them.
 
-Every picture is made of symbol glyphs of the DejaVu Sans font that matplotlib carries, so the
+Every image is made of symbol glyphs of the DejaVu Sans font that matplotlib carries, so the
 world needs no file of its own. A *kind* names the sort of fact that a word states; foils replace
 a word by another of the same kind.
 """
@@ -59,7 +59,7 @@ COLOURS = {
     "black": (25, 25, 25),
     "white": (252, 252, 252),
 }
-SIZES = {"small": 14, "large": 22}  # glyph extent in sixty-fourths of the picture's side
+SIZES = {"small": 14, "large": 22}  # glyph extent in sixty-fourths of the image's side
 COUNTS = {"two": 2, "three": 3, "four": 4}
 MEMBER_SIZE, PITCH = 10, 12  # extent of each glyph of a group and their distance, same unit
 
@@ -93,7 +93,7 @@ NAMES = (
     "Dublin",
 )
 
-# What a picture is about: the second text register speaks of these, never of what is seen.
+# What an image is about: the second text register speaks of these, never of what is seen.
 THEMES = {
     "sailing": ("anchor", "wheel", "flag"),
     "weather": ("sun", "cloud", "umbrella"),
@@ -120,5 +120,5 @@ def plural(noun: str) -> str:
 
 
 def is_held_out(noun: str, colour: str) -> bool:
-    """True for the tenth of all (noun, colour) pairs that no training picture ever shows."""
+    """True for the tenth of all (noun, colour) pairs that no training image ever shows."""
     return (7 * list(COLOURS).index(colour) + 3 * list(NOUNS).index(noun)) % 10 == 0

@@ -1,7 +1,7 @@
-"""A scene: which facts hold in a picture, and where everything lies.
+"""A scene: which facts hold in an image, and where everything lies.
 
-Coordinates are whole sixty-fourths of the picture's side, origin at the top left, so that a scene
-drawn at any multiple of 64 pixels is the same picture. Only `Generator.random` of numpy's PCG64
+Coordinates are whole sixty-fourths of the image's side, origin at the top left, so that a scene
+drawn at any multiple of 64 pixels is the same image. Only `Generator.random` of numpy's PCG64
 is used, whose stream numpy keeps across platforms and versions.
 """
 
@@ -26,7 +26,7 @@ from .vocabulary import (
 
 SIDE = 64
 SIGN = (36, 12)  # width and height of a sign
-STEP = 4  # things stand at multiples of this, so that a small model needs few pictures to learn
+STEP = 4  # things stand at multiples of this, so that a small model needs few images to learn
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 excluded
 
 
@@ -44,7 +44,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Scene:
-    """The facts of one picture. `position` and `state` relate the first entity to the second."""
+    """The facts of one image. `position` and `state` relate the first entity to the second."""
 
     entities: tuple[Entity, ...]
     ground: str

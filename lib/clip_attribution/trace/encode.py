@@ -1,7 +1,7 @@
-"""Unit features of distinct captions and pictures: pixels live for one batch only.
+"""Unit features of distinct captions and images: pixels live for one batch only.
 
 With `keep`, a folder, every finished chunk lies there as a file named by what decides its values
-(model, captions or pictures with their size and time of change), so that a stopped run goes on.
+(model, captions or images with their size and time of change), so that a stopped run goes on.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from ..io.parts import picture_state
 from ..io.tables import digest, write_parquet
 from .features import encode_pixels
 
-CHUNK = 2048  # captions or pictures in a file
+CHUNK = 2048  # captions or images in a file
 
 
 def encode_texts(
@@ -118,13 +118,13 @@ def model_facts(clip) -> tuple:
 
 
 def crop_image(image, crop):
-    """The part [x, y, w, h] of a picture; what reaches beyond its edge is black, as in ARO.
+    """The part [x, y, w, h] of an image; what reaches beyond its edge is black, as in ARO.
 
-    Raises ImageError when nothing of the picture is in it.
+    Raises ImageError when nothing of the image is in it.
     """
     x, y, w, h = crop
     if x >= image.width or y >= image.height or x + w <= 0 or y + h <= 0:
-        raise ImageError(f"the box {list(crop)} lies outside a picture of {image.size}")
+        raise ImageError(f"the box {list(crop)} lies outside an image of {image.size}")
     return image.crop((x, y, x + w, y + h))
 
 

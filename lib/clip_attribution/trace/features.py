@@ -1,7 +1,7 @@
 """Image features of a table of pairs: each distinct image is read and encoded once.
 
 Pixels live for one batch only; what is kept is one vector an image, so memory does not grow
-with the pictures.
+with the images.
 """
 
 from concurrent.futures import ThreadPoolExecutor

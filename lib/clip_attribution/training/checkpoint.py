@@ -21,7 +21,7 @@ STATE, FINAL, LOG, FACTS = "checkpoint.safetensors", "model.safetensors", "log.j
 
 
 def run_key(clip, examples, cfg: dict) -> str:
-    """What decides the result: weights, pairs with their pictures and parse, options."""
+    """What decides the result: weights, pairs with their images and parse, options."""
     root = examples.pictures.root
     images = [picture_key(ref, root) for ref in examples.images]
     rows = images, examples.captions, examples.concepts

@@ -1,4 +1,4 @@
-"""What fine-tuning reads of a table of pairs: ids, roles of tokens, pictures, hard negatives."""
+"""What fine-tuning reads of a table of pairs: ids, roles of tokens, images, hard negatives."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +19,14 @@ from ..trace.features import image_key, read_pixels
 from .attributions import role_masks
 from .hard_negatives import hard_negative
 
-IN_MEMORY = 2**30  # bytes of preprocessed pictures that are kept rather than read again
-AT_ONCE = 64  # pictures or captions between two movements of a progress bar
+IN_MEMORY = 2**30  # bytes of preprocessed images that are kept rather than read again
+AT_ONCE = 64  # images or captions between two movements of a progress bar
 
 TRUTH = dict.fromkeys(("true", "1", "1.0"), True) | dict.fromkeys(("", "false", "0", "0.0"), False)
 
 
 class Pictures:
-    """The pictures of a table, each tried at the start; kept in memory where all of them fit.
+    """The images of a table, each tried at the start; kept in memory where all of them fit.
 
     faults: {key of a picture that cannot be read: reason}.
     """
@@ -38,7 +38,7 @@ class Pictures:
         height, width = clip.image_size
         keep = len(distinct) * 12 * height * width <= IN_MEMORY
         parts = [distinct[i : i + AT_ONCE] for i in range(0, len(distinct), AT_ONCE)]
-        for part in tqdm(parts, "pictures", unit="batch", disable=not progress):
+        for part in tqdm(parts, "images", unit="batch", disable=not progress):
             found = self.load(part)
             self.faults |= {key: one for key, one in found.items() if isinstance(one, str)}
             self.kept |= found if keep else {}
@@ -49,7 +49,7 @@ class Pictures:
             return dict(zip(map(image_key, refs), pool.map(self.read, refs), strict=True))
 
     def batch(self, refs: list) -> Tensor:
-        """Pixels [B, 3, s, s]. Raises UserError naming a picture that has become unreadable."""
+        """Pixels [B, 3, s, s]. Raises UserError naming an image that has become unreadable."""
         new = self.load([ref for ref in refs if image_key(ref) not in self.kept])
         keys = [image_key(ref) for ref in refs]
         found = [self.kept[key] if key in self.kept else new[key] for key in keys]
@@ -77,9 +77,9 @@ class Examples(NamedTuple):
 def read_examples(clip, pairs, image_root=None, nlp=None, numerals=False, progress=False):
     """Read, parse and tokenise a table with the columns image and caption.
 
-    Every picture is opened once, so that a broken one does not stop a run after hours. Returns
+    Every image is opened once, so that a broken one does not stop a run after hours. Returns
     (Examples, frame of the rows that were left out with their `error`): no usable caption or
-    picture, a foil (`is_foil` true or 1, also as text) or neither true nor false, an error that
+    image, a foil (`is_foil` true or 1, also as text) or neither true nor false, an error that
     the table itself states. numerals: count "two" among the attributes. Raises UserError for a
     table without these columns and when nothing is left.
     """
@@ -106,7 +106,7 @@ def read_examples(clip, pairs, image_root=None, nlp=None, numerals=False, progre
 
 
 def row_fault(clip, row: dict) -> str | None:
-    """Why a row cannot be trained on, the picture apart."""
+    """Why a row cannot be trained on, the image apart."""
     if isinstance(row.get("error"), str) and row["error"]:
         return row["error"]
     foil = truth(row.get("is_foil"))
@@ -125,7 +125,7 @@ def truth(value) -> bool | None:
 
 
 def parsed(clip, captions, images, pictures, nlp, numerals, progress) -> Examples:
-    """Examples of captions and pictures that can be read."""
+    """Examples of captions and images that can be read."""
     nlp, concepts = nlp or load_tagger(), []
     starts = range(0, len(captions), 4 * AT_ONCE)
     for start in tqdm(starts, "captions", unit="batch", disable=not progress):

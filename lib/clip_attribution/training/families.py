@@ -41,7 +41,7 @@ class Example:
 
 
 def batch_examples(seed: int, step: int, size: int, template: str) -> list[Example]:
-    """The examples of one step: families, and one in sixteen about what the picture is about.
+    """The examples of one step: families, and one in sixteen about what the image is about.
 
     The same (seed, step, size) gives the same examples, so an interrupted run can go on.
     """

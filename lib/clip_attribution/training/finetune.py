@@ -50,7 +50,7 @@ def finetune(
     Returns (the tuned Clip, frozen; the log, one row a step: step, loss, itc, attr, a_obj, a_comp,
     entropy, used, lam, lr, scale). entropy, in nats, is that of the softmax of the gradient method,
     NaN for the others: near 0 it is saturated and trains nothing. Raises UserError on unusable
-    options, a folder with another run, and a picture that has become unreadable.
+    options, a folder with another run, and an image that has become unreadable.
     """
     if save_every < 1:
         raise UserError("save_every must be at least 1")

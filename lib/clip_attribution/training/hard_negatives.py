@@ -5,7 +5,7 @@ roles of `roles.parse_captions`, so that a negative is false in an attribute or 
 
 A swap that states the same facts ("a cup and a box", "a cup next to a box", "a man and a woman
 riding horses") is none. Whether a relation or attribute that is put in place of another happens to
-hold too is not known: of a picture with a cup above and left of a box both "above" and "left of"
+hold too is not known: of an image with a cup above and left of a box both "above" and "left of"
 are true.
 """
 

@@ -131,14 +131,14 @@ def card_text(facts: dict, measured: dict) -> str:
         "",
         f"An open_clip `CLIP` of {facts['parameters'] / 1e6:.1f} M parameters "
         f"({facts['size_mb']} MB, weights {facts['weights_hash']}): "
-        f"{facts['model_cfg']['vision_cfg']['image_size']}-pixel pictures in "
+        f"{facts['model_cfg']['vision_cfg']['image_size']}-pixel images in "
         f"{facts['model_cfg']['vision_cfg']['patch_size']}-pixel patches, "
         f"{facts['model_cfg']['vision_cfg']['layers']} vision and "
         f"{facts['model_cfg']['text_cfg']['layers']} text layers of width "
         f"{facts['model_cfg']['text_cfg']['width']}, "
         f"context {facts['model_cfg']['text_cfg']['context_length']}.",
         "",
-        f"Trained on {training['scenes']:,} pictures of the embedded world "
+        f"Trained on {training['scenes']:,} images of the embedded world "
         f"({training['steps']:,} steps of {training['batch']}) by "
         "`python -m clip_attribution.training.pretrain`: CLIP's contrastive loss over batches of "
         "*families*, scenes that differ in one stated fact (noun, colour, size, count, ground or "

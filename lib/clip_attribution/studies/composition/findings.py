@@ -16,7 +16,7 @@ def percent(row, name: str = "value", low: str = "low", high: str = "high") -> s
 
 
 def beside_chance(rows, name="value", low="low", high="high") -> tuple[list, list, list]:
-    """Names of the benchmarks above chance, below, and not told from it."""
+    """Names of the benchmarks above chance, below, and not distinguishable from it."""
     above = rows[rows[low] > rows["chance"]]["benchmark"]
     below = rows[rows[high] < rows["chance"]]["benchmark"]
     rest = [b for b in rows["benchmark"] if b not in {*above, *below}]
@@ -44,7 +44,7 @@ def against_chance(above, below, rest) -> str:
     parts = [
         f"above chance on {listed(above)}" if above else "",
         f"below chance on {listed(below)}" if below else "",
-        f"not told from chance on {listed(rest)}" if rest else "",
+        f"not distinguishable from chance on {listed(rest)}" if rest else "",
     ]
     return "; ".join(part for part in parts if part)
 
@@ -90,17 +90,17 @@ def listed_once(names: list[str]) -> list[str]:
 
 
 def finding_retrieval(data) -> str:
-    """Recall of the right picture and caption, a sentence a benchmark; data: `main_rows`."""
+    """Recall of the right image and caption, a sentence a benchmark; data: `main_rows`."""
     lines = []
     recalls = data[data["measure"].str.contains("R@")]
     for title, rows in recalls.groupby("benchmark", sort=False):
         if len(rows := rows.set_index("measure")):
             to_image, to_text = rows.loc["T2I R@1"], rows.loc["I2T R@1"]
             lines.append(
-                f"{title}: the right one of {100 / to_image['chance']:.0f} pictures comes "
+                f"{title}: the right one of {100 / to_image['chance']:.0f} images comes "
                 f"first for {percent(to_image)} % of {to_image['n']} captions (random weights "
                 f"{to_image['random']:.1f}, chance {to_image['chance']:.1f}), a right caption for "
-                f"{percent(to_text)} % of the pictures."
+                f"{percent(to_text)} % of the images."
             )
     for row in data[data["measure"] == "Spearman"].to_dict("records"):
         better = "more" if row["low"] > row["random_high"] else "not clearly more"

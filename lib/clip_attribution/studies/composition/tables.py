@@ -58,8 +58,8 @@ def composition_results(
     Args:
         files: a folder with a subfolder for each benchmark, or for one benchmark its file or
             folder; empty: the embedded world, exported under `cache`.
-        photos: the folder of the pictures, or a folder with a subfolder for each benchmark.
-        n: decisions or sentence pairs of a benchmark, for retrieval pictures; of one's own files
+        photos: the folder of the images, or a folder with a subfolder for each benchmark.
+        n: decisions or sentence pairs of a benchmark, for retrieval images; of one's own files
             as many, drawn by `seed`, or all where there are fewer.
 
     Raises UserError, on the arguments before anything is computed.
@@ -99,7 +99,7 @@ def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Re
 
 
 def drawn(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    """n rows of a benchmark by chance in their order, for retrieval n pictures with all captions;
+    """n rows of a benchmark by chance in their order, for retrieval n images with all captions;
     all where there are fewer."""
     rng = np.random.default_rng(seed)
     if is_retrieval(frame):

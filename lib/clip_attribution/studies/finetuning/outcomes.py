@@ -59,7 +59,7 @@ def evaluate_runs(
 
     value is the mean over seeds; change is value minus that of `clip` itself, gain minus that of
     the variant `baseline` with the same hard_negatives and seeds, both taken pair by pair. _low,
-    _high: 95 % bootstrap interval over the n pictures, of the means over seeds. spread: largest
+    _high: 95 % bootstrap interval over the n images, of the means over seeds. spread: largest
     minus smallest value of a seed; agrees: all seeds have the same sign.
 
     Measures: "relation accuracy", "attribute accuracy", … and "TYPE accuracy" of each foil type (n
@@ -123,7 +123,7 @@ def all_agree(of_seeds: list[np.ndarray]) -> bool:
 
 
 def foil_values(clip, tables: dict, foils: dict, pictures: Pictures) -> dict[str, pd.Series]:
-    """100 for each pair in which the true caption scores above the false one, else 0; by picture.
+    """100 for each pair in which the true caption scores above the false one, else 0; by image.
 
     tables: {foil type: `scene_pairs`}; foils: {group: its types}.
     """

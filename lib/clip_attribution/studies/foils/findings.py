@@ -67,7 +67,7 @@ def beside_cosine(row) -> str:
 
 
 def finding_types(data, count: int) -> str:
-    """Which foil types are located above chance, which below, and which not told from it.
+    """Which foil types are located above chance, below it, and not distinguishably from it.
 
     data: `scores` of one variant by foil type; count: the number of layers to speak of.
     """

@@ -1,7 +1,7 @@
 """What the measures of several heat-map methods say beside one another and beside no map at all.
 
 Frames in, frames out; maps and measures come from `grounding_tables`. Intervals are 95 %, over
-pictures, since phrases of one picture are not independent.
+images, since phrases of one image are not independent.
 """
 
 import numpy as np
@@ -29,10 +29,10 @@ SWEPT = ("uncertain", "uncertain_merged", "contested")
 
 
 def against_baselines(measured: dict[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """How far each method lies above what knows no picture, phrase by phrase.
+    """How far each method lies above what knows no image, phrase by phrase.
 
     Columns method, metric (pg_hit, io_ratio), baseline, value (mean difference), low, high, n
-    (pictures).
+    (images).
     """
     rows = []
     for method, frame in measured.items():
@@ -52,7 +52,7 @@ def against_baselines(measured: dict[str, pd.DataFrame], seed: int = 0) -> pd.Da
 def against_blind(measured: dict[str, pd.DataFrame], blind="rollout", seed=0) -> pd.DataFrame:
     """How much more often each method hits than one that never sees the phrase, by task.
 
-    Columns task, method, blind, value (mean paired difference of pg_hit), low, high, n (pictures);
+    Columns task, method, blind, value (mean paired difference of pg_hit), low, high, n (images);
     empty where `blind` was not measured.
     """
     rows, other = [], measured.get(blind)
@@ -96,7 +96,7 @@ def sweep_all(maps: dict[str, Maps], frame, tau=0.7, delta=0.08, seed: int = 0) 
     """PG uncertainty of each method against tau (at `delta`) and against delta (at `tau`).
 
     delta: a share of the diagonal. Columns method, measure (see `grounding.uncertainty_sweep`),
-    along ("tau" or "delta"), at (its value), value (share of phrases), low, high, n (pictures).
+    along ("tau" or "delta"), at (its value), value (share of phrases), low, high, n (images).
     """
     taus, deltas = sorted({*TAUS, tau}), sorted({*DELTAS, delta})
     rows = []
@@ -117,7 +117,7 @@ def sweep_all(maps: dict[str, Maps], frame, tau=0.7, delta=0.08, seed: int = 0) 
 def disagreements(measured: dict[str, pd.DataFrame], n: int = 3) -> pd.DataFrame:
     """Phrases that the pointing game calls found though their IO ratio is lowest, and the reverse.
 
-    n of each kind, every one of another picture and, as far as there are enough, another method;
+    n of each kind, every one of another image and, as far as there are enough, another method;
     `row` is the place in the method's frame.
     """
     numbered = [frame.assign(row=np.arange(len(frame))) for frame in measured.values()]

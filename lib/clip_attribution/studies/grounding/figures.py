@@ -1,6 +1,6 @@
 """Figures of the grounding notebook, from frames alone (see `grounding_comparisons`).
 
-One column wide; bars and bands are 95 % intervals, grey is what knows no picture. Call
+One column wide; bars and bands are 95 % intervals, grey is what knows no image. Call
 `plots.use_style` once before.
 """
 
@@ -201,7 +201,7 @@ def uncertainty_curves(data, tau: float, delta: float):
 
 
 def example_panels(data, maps: dict, images: str = ""):
-    """Pictures with boxes and heat, the hottest point marked; data: `disagreements`.
+    """Images with boxes and heat, the hottest point marked; data: `disagreements`.
 
     maps: {method: Maps}; the row of each example is its column `row`.
     """

@@ -17,7 +17,7 @@ FEW = 10
 
 def made_with(clip, facts: dict, *more: str) -> list[str]:
     """What a figure was made with, for its small print; facts: `phrase_facts`."""
-    data = f"{facts['name']}: {facts['n']} texts of {facts['pictures']} pictures"
+    data = f"{facts['name']}: {facts['n']} texts of {facts['pictures']} images"
     return [f"{data} (data {facts['hash'][:8]})", model_in_words(clip), *more]
 
 
@@ -31,7 +31,7 @@ def report_phrases(frame) -> str:
     errors = frame["error"].dropna()
     lost = f"; {len(errors)} left out, the first because: {errors.iloc[0]}" if len(errors) else ""
     parts = ", ".join(f"{(frame['task'] == task).sum()} {task}" for task in in_order(frame["task"]))
-    return f"{len(frame):,} phrases ({parts}) of {frame['image'].nunique():,} pictures{lost}"
+    return f"{len(frame):,} phrases ({parts}) of {frame['image'].nunique():,} images{lost}"
 
 
 def headline_table(table, metrics) -> pd.DataFrame:
@@ -192,8 +192,8 @@ def finding_areas(data, floor: str) -> str:
         gain = estimate({"value": best["gain"], "low": best["gain_low"], "high": best["gain_high"]})
         lines.append(
             f"{kind}: better than a random order: {listed(better)}; worse: "
-            f"{listed(worse)}; not told from it: {listed(rest)}. Best: {best['method']}, "
-            f"ahead by an area of {gain}, n = {best['n']}."
+            f"{listed(worse)}; not distinguishable from it: {listed(rest)}. "
+            f"Best: {best['method']}, ahead by an area of {gain}, n = {best['n']}."
         )
     return "\n".join(lines)
 
@@ -206,9 +206,9 @@ def finding_sanity(data, same_weights: bool) -> str:
         other, last = own.loc[-1], own.loc[own.index.max()]
         steps = own[own.index > 0]
         alike = steps[(steps["low"] <= other["high"]) & (steps["high"] >= other["low"])]["depth"]
-        where = "told from another picture's map at every depth"
+        where = "told from another image's map at every depth"
         if len(alike):
-            where = f"first not told from another picture's map at {alike.iloc[0]}"
+            where = f"first not distinguishable from another image's map at {alike.iloc[0]}"
         lines.append(
             f"{method}: {estimate(own.loc[1])} after the {own.loc[1, 'depth']}, "
             f"{estimate(last)} in the end; {where}."

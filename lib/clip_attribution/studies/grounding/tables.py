@@ -43,12 +43,12 @@ class Maps(NamedTuple):
 
 
 def load_phrases(dataset="scenes", data="", images="", n_pictures=40, seed=0) -> pd.DataFrame:
-    """A grounding frame of some pictures of a dataset, with two columns more: `size` (height,
+    """A grounding frame of some images of a dataset, with two columns more: `size` (height,
     width) and `task`, the role where the dataset knows it, else "phrase".
 
     scenes: n_pictures of noun and colour pairs that the embedded model saw (group "seen"), and as
     many of others ("novel"). Other datasets: n_pictures drawn by `seed` from the official files at
-    `data`, pictures in `images`. An unreadable picture is the `error` of its rows. UserError for an
+    `data`, images in `images`. An unreadable image is the `error` of its rows. UserError for an
     unknown dataset and unusable files.
     """
     if dataset not in DATASETS:
@@ -66,9 +66,9 @@ def load_phrases(dataset="scenes", data="", images="", n_pictures=40, seed=0) ->
 
 
 def load_captions(data="", n_pairs=20, seed=0) -> pd.DataFrame:
-    """n_pairs pictures with a true caption each, as a pairs frame that `all_maps` takes, too.
+    """n_pairs images with a true caption each, as a pairs frame that `all_maps` takes, too.
 
-    data: "" for the painted world, or a table with the columns image and caption, of which
+    data: "" for the embedded world, or a table with the columns image and caption, of which
     n_pairs rows are drawn by `seed`; where it names foils (see `pairs`) they are left out. Raises
     UserError.
     """
@@ -84,7 +84,7 @@ def load_captions(data="", n_pairs=20, seed=0) -> pd.DataFrame:
 
 
 def with_sizes(frame: pd.DataFrame, images="") -> pd.DataFrame:
-    """The frame with `size` and `task`, and the reason in `error` where a picture is unusable."""
+    """The frame with `size` and `task`, and the reason in `error` where an image is unusable."""
     sizes, faults = picture_sizes(frame["image"], images or None)
     errors = [new if pd.isna(old) else old for old, new in zip(frame["error"], faults, strict=True)]
     task = frame["role"].astype(object).where(frame["role"].notna(), "phrase")
@@ -97,7 +97,7 @@ def with_sizes(frame: pd.DataFrame, images="") -> pd.DataFrame:
 
 
 def phrase_facts(frame: pd.DataFrame, dataset: str) -> dict:
-    """What was measured on, for the record: name, numbers of phrases and pictures, hash."""
+    """What was measured on, for the record: name, numbers of phrases and images, hash."""
     rows = frame[["image", "phrase", "task"]].astype(str).to_numpy().tolist()
     hashed = digest(rows, [repr(boxes) for boxes in frame["boxes"]])
     return {"name": dataset, "n": len(frame), "pictures": frame["image"].nunique(), "hash": hashed}

@@ -1,7 +1,7 @@
 """Figures of the notebook on heat-map methods, from maps and frames (see `deletion`, `sanity`).
 
-One column wide; bars and bands are 95 % intervals, grey is the floor. Call `plots.use_style` once
-before.
+One column wide; bars and bands are 95 % intervals, grey is the baseline. Call `plots.use_style`
+once before.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from ...plots.style import GREY, INK, SMALL, new_figure
 from ..foils.figures import legend_above
 from ..grounding.figures import method_legend, palette
 
-COLUMNS = 4  # pictures beside one another
+COLUMNS = 4  # images beside one another
 
 
 def phrase_maps(clip, image, phrase: str, methods: list[str]) -> dict:
@@ -27,7 +27,7 @@ def phrase_maps(clip, image, phrase: str, methods: list[str]) -> dict:
 
 
 def map_panels(picture, maps: dict, limits: dict | None = None):
-    """The picture, then every method's signed map over it, on a scale centred on 0.
+    """The image, then every method's signed map over it, on a scale centred on 0.
 
     maps: {method: raw map [rows, cols]}; limits: {method: end of its scale}, by default the map's
     own largest |value|. Red speaks for the phrase, blue against it.
@@ -98,7 +98,7 @@ def gain_dots(ax, data, colours: dict) -> None:
 def sanity_panels(data):
     """Rank correlation with the original map against what was re-initialised, a panel a method.
 
-    data: `sanity.by_depth`. Dotted: the correlation with another picture's original map.
+    data: `sanity.by_depth`. Dotted: the correlation with another image's original map.
     """
     colours = palette(list(dict.fromkeys(data["method"])))
     rows = -(-len(colours) // 3)
@@ -121,7 +121,7 @@ def sanity_panels(data):
     figure.supylabel("rank correlation with the original map", size=7.5)
     legend_above(
         figure,
-        Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="another picture's map"),
+        Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="another image's map"),
     )
     return figure
 

@@ -13,7 +13,7 @@ from .tables import TITLES, Measured, whole
 
 
 def located(found: dict[str, Measured]) -> dict[str, tuple[dict, float]]:
-    """The row of location accuracy of each benchmark that has one, and its better floor."""
+    """The row of location accuracy of each benchmark that has one, and its better baseline."""
     rows = {name: whole(one.results, "LA", METHOD) for name, one in found.items()}
     often = {name: whole(one.results, "LA", FREQUENT) for name, one in found.items()}
     return {
@@ -22,14 +22,14 @@ def located(found: dict[str, Measured]) -> dict[str, tuple[dict, float]]:
 
 
 def headline(found: dict[str, Measured]) -> str:
-    """Where false words are located more often than by either floor, in one sentence."""
+    """Where false words are located more often than by either baseline, in one sentence."""
     rows = located(found)
     above = [TITLES[n] for n, (row, floor) in rows.items() if row["low"] > floor]
     below = [TITLES[n] for n, (row, floor) in rows.items() if row["high"] < floor]
     rest = [TITLES[n] for n in rows if TITLES[n] not in above + below]
     parts = [
-        f"above both floors on {listed(above)}" if above else "",
-        f"below the better floor on {listed(below)}" if below else "",
+        f"above both baselines on {listed(above)}" if above else "",
+        f"below the better baseline on {listed(below)}" if below else "",
         f"no clear difference on {listed(rest)}" if rest else "",
     ]
     said = "; ".join(part for part in parts if part)
@@ -37,7 +37,7 @@ def headline(found: dict[str, Measured]) -> str:
 
 
 def finding_location(found: dict[str, Measured]) -> str:
-    """Location accuracy against both floors and the ceiling, a sentence a benchmark."""
+    """Location accuracy against both baselines and the ceiling, a sentence a benchmark."""
     lines = []
     for name, (row, _) in located(found).items():
         often = whole(found[name].results, "LA", FREQUENT)

@@ -1,4 +1,4 @@
-"""Panels of the misalignment notebook: single captions with their pictures, and the choice of ε.
+"""Panels of the misalignment notebook: single captions with their images, and the choice of ε.
 
 From frames alone (see `benchmark_cases`), one column wide. Call `plots.use_style` once before.
 """
@@ -27,16 +27,16 @@ from ..foils.figures import BLUE, ORANGE
 from .cases import RATES, Example
 from .figures import message, titled_legend, unbroken
 
-PICTURE = 0.8  # inches: the side of an example's picture
+PICTURE = 0.8  # inches: the side of an example's image
 TEXT_WIDTH = COLUMN - PICTURE - 0.2
 
 # ---------------------------------------------------------------- examples
 
 
 def example_panels(shown: list[Example], images, title: str = ""):
-    """Pictures with their captions, each word on the colour of its attribution; bold: false.
+    """Images with their captions, each word on the colour of its attribution; bold: false.
 
-    shown: `examples`; images: the folder of the pictures.
+    shown: `examples`; images: the folder of the images.
     """
     if not shown:
         return message("no false word was seen by the model")
@@ -61,7 +61,7 @@ def panel_height(words) -> float:
 
 
 def draw_example(figure, one: Example, images, top: float, limit: float) -> None:
-    """The picture on the left, the caption and what was found on the right; top: inches."""
+    """The image on the left, the caption and what was found on the right; top: inches."""
     width, total = figure.get_size_inches()
     height, left = panel_height(one.words), PICTURE + 0.15
     picture = figure.add_axes(

@@ -23,7 +23,7 @@ from .cases import with_foils
 
 NAMES = names_of(MISALIGNMENT)
 TITLES = {name: get_benchmark(name).title for name in NAMES}
-SIDE = 64  # pixels of an exported picture; the embedded model sees as many
+SIDE = 64  # pixels of an exported image; the embedded model sees as many
 
 
 class Measured(NamedTuple):
@@ -80,11 +80,11 @@ def benchmark_results(
     Args:
         files: a folder with a subfolder for each benchmark, or for one benchmark its file or
             folder; empty: the embedded world, exported under `cache`.
-        photos: the folder of the pictures, or a folder with a subfolder for each benchmark.
-        n: records: a picture with a caption, or with a caption and its foil. Of one's own files
+        photos: the folder of the images, or a folder with a subfolder for each benchmark.
+        n: records: an image with a caption, or with a caption and its foil. Of one's own files
             as many rows, drawn by `seed`, or all where there are fewer.
         foils: foil types of the embedded world; None: all that a format can hold.
-        layers: last text layers, 0 for all. nli: name or folder of the judge of SeeTRUE-Feedback.
+        layers: last text layers, 0 for all. nli: name or folder of SeeTRUE-Feedback's NLI model.
 
     Raises UserError, before anything is computed where the arguments alone show it.
     """
@@ -108,7 +108,7 @@ def find_place(name: str, names, files, photos) -> tuple[Path, Path]:
             raise UserError(f"there is no {data}: name the benchmarks that you have")
         data = Path(files)
     if photos and not Path(photos).is_dir():
-        raise UserError(f"the folder of pictures {photos} is not a folder")
+        raise UserError(f"the folder of images {photos} is not a folder")
     return data, (images if images.is_dir() else Path(photos)) if photos else folder_of(data)
 
 

@@ -4,7 +4,7 @@ A dataset is "scenes", the embedded world, whose grammar knows every word's role
 table of one's own (.csv, .jsonl or .parquet) with the columns
 
     image, caption   as everywhere
-    foil             optional: a false caption of the picture, for instance the relation reversed
+    foil             optional: a false caption of the image, for instance the relation reversed
     pair_id          optional
 
 whose roles the parser of `roles` finds, numerals left out as in CAE.
@@ -25,7 +25,7 @@ DATASETS = ("scenes", "pairs")
 
 
 def load_captions(dataset="scenes", data="", n=400, seed=0, nlp=None) -> pd.DataFrame:
-    """One row a picture: pair_id, image, caption, foil (None where there is none) and concepts.
+    """One row an image: pair_id, image, caption, foil (None where there is none) and concepts.
 
     n: how many captions (of a table with fewer, all). seed: names the embedded world, or draws from
     the table. In the embedded world every caption names two things and where they are, the foil
@@ -72,7 +72,7 @@ def world_concepts(caption: str, words: list[dict]) -> list[Concept]:
 
 def foil_loses(clip, pairs: pd.DataFrame, image_root=None) -> pd.Series:
     """By pair_id: 1.0 where the true caption scores above the foil, 0.0 where not (a tie counts as
-    wrong). Rows without a foil or with an unusable picture or caption are left out."""
+    wrong). Rows without a foil or with an unusable image or caption are left out."""
     texts = pairs[["image", "caption", "foil"]]
     own = pairs[[all(isinstance(text, str) for text in row) for row in texts.to_numpy()]]
     frame = pd.DataFrame(

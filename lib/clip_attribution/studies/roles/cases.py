@@ -86,7 +86,7 @@ def ingredient_table(data: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 class Case(NamedTuple):
-    """One caption: picture as given and as the model saw it, its tokens with the values of all
+    """One caption: image as given and as the model saw it, its tokens with the values of all
     methods, and heat maps {text: float32 [rows, cols]} or the reason why there are none."""
 
     pair_id: object

@@ -211,7 +211,7 @@ def ingredient_histograms(data):
 
 
 def case_figure(case):
-    """A picture, its heat maps, and the caption token by token with the values of every method.
+    """An image, its heat maps, and the caption token by token with the values of every method.
 
     case: `role_cases.case`. Every map and every method has a scale of its own.
     """
@@ -224,7 +224,7 @@ def case_figure(case):
     panels = top.subplots(1, 1 + len(case.maps))
     panels[0].imshow(case.picture)
     panels[0].set_axis_off()
-    panels[0].set_title("picture")
+    panels[0].set_title("image")
     for ax, (text, values) in zip(panels[1:], case.maps.items(), strict=True):
         map_panel(ax, case, values)
         ax.set_title("caption" if text == case.caption else f"“{short([text], 14)[0]}”")

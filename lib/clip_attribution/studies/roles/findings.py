@@ -128,7 +128,7 @@ def finding_ratio(halves, overall) -> str:
         return "These captions have no foils, so there is no accuracy to compare with."
     lines = [
         f"The true caption beats its foil in {three(overall._asdict())} of {overall.n} "
-        "pictures (chance 0.5)."
+        "images (chance 0.5)."
     ]
     for row in halves.to_dict("records"):
         apart = "no difference can be told"
