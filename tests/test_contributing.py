@@ -19,8 +19,8 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 PAIRS = "image,caption\nscene:1:3,a yellow envelope on grass\n"
 # the tests that ask something of every method, on small models
 OVER_METHODS = (
-    "tests/test_attribution.py::test_gae_and_attention_are_never_negative_and_say_so",
-    "tests/test_heatmaps.py::test_every_tower_has_a_map_or_a_reason",
+    "tests/attribution/test_attribution.py::test_gae_and_attention_are_never_negative_and_say_so",
+    "tests/heatmaps/test_heatmaps.py::test_every_tower_has_a_map_or_a_reason",
     "tests/test_direction.py::test_imports_run_one_way",
 )
 

@@ -77,3 +77,10 @@ def test_plots_pull_in_little():
     allowed = {"__init__", "errors", "versions", "moved", "io", "metrics", "plots"}
     found = {path.relative_to(PACKAGE).parts[0] for path in library_files(*files("plots"))}
     assert {name.removesuffix(".py") for name in found} <= allowed
+
+
+def test_tests_lie_in_the_rooms():
+    """Tests of a room lie in its folder; what concerns the whole project lies above them."""
+    tests = Path(__file__).parent
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert {str(f) for f in folders if f != Path(".")} <= {path.name for path in PACKAGE.iterdir()}

@@ -31,7 +31,7 @@ def conformal_epsilon(words, pairs, rate: float, unit: str = "caption", seed: in
     Split conformal prediction (Vovk et al. 2005; Papadopoulos et al. 2002): of the n true captions
     in `pairs` take the score s_i, the smallest attribution of the caption (or, for unit "word", the
     attribution of one of its words, drawn by `seed`); epsilon is the k-th smallest score with
-    k = baseline(rate (n + 1)), -inf for k = 0, and what lies strictly below it is flagged.
+    k = floor(rate (n + 1)), -inf for k = 0, and what lies strictly below it is flagged.
 
     Guarantee, for any model and any n: if a new caption's score s is exchangeable with the n, then
     P(s < epsilon) <= k / (n + 1) <= rate. For s < epsilon means that fewer than k of the n scores
@@ -45,7 +45,7 @@ def conformal_epsilon(words, pairs, rate: float, unit: str = "caption", seed: in
 
 
 def conformal_quantile(scores, rate: float) -> float:
-    """The k-th smallest of n scores, k = baseline(rate (n + 1)); -inf for k = 0, inf for k > n."""
+    """The k-th smallest of n scores, k = floor(rate (n + 1)); -inf for k = 0, inf for k > n."""
     if not 0 <= rate <= 1:
         raise UserError(f"the false-alarm rate must lie in 0..1, not {rate!r}")
     if not len(scores):
@@ -55,7 +55,7 @@ def conformal_quantile(scores, rate: float) -> float:
 
 
 def rank(rate: float, n: int) -> int:
-    """baseline(rate (n + 1)), for the decimal number that `rate` is meant to be."""
+    """floor(rate (n + 1)), for the decimal number that `rate` is meant to be."""
     return floor(round(rate * (n + 1), 9))
 
 

@@ -89,7 +89,7 @@ def levels(values) -> np.ndarray:
 
 
 def candidates(level: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels at least baseline [n] and not lower than any of their 8 neighbours.
+    """Pixels of at least `floor` [n] and not lower than any of their 8 neighbours.
 
     level: [n, H + 2, W + 2] with a border below every value. Returns their flat indices [k], in
     order, and those of their neighbours, [k, 8], with -1 for a neighbour that is lower.

@@ -14,7 +14,7 @@ relation    in this order: a preposition of several words (PHRASES: "to the left
             "by". Both ends must be objects of the caption. An auxiliary alone ("is") is none.
             Coordinated ends on one side of a relation share it; the public parser lists each pair
 
-tests/test_roles_public.py sets both parsers side by side on real captions.
+tests/text/test_roles_public.py sets both parsers side by side on real captions.
 
 A token belongs to one role: object before relation before attribute.
 """

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_plots import assert_tidy
+from figure_checks import assert_tidy
 
 from clip_attribution import load_clip
 from clip_attribution.datasets.protocol_rows import COLUMNS

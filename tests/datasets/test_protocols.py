@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
-from test_token_metrics import tokens_of, words_of
+from word_tables import tokens_of, words_of
 
 from clip_attribution.datasets import MISALIGNMENT, get_benchmark, load_benchmark, names_of
 from clip_attribution.datasets.protocol_rows import COLUMNS

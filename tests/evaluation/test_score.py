@@ -10,48 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from score_tables import CONFIG, make_rows, save_model, save_pictures, save_rows
 
 import clip_attribution
 from clip_attribution.cli import main
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
-WORDS = "a red anchor and two small umbrellas above the blue castle, near an old boat".split()
 PAIRS_COLUMNS = ["pair_id", "image", "caption", "cosine", "clip_score", "f_clip_score"]
 PAIRS_COLUMNS += ["misaligned", "error"]
 WORDS_COLUMNS = ["pair_id", "word_index", "word", "start", "end", "attribution", "seen"]
-
-
-def save_model(folder):
-    """The command line options of a tiny CLIP with fixed random weights."""
-    (folder / "tiny.json").write_text(json.dumps(CONFIG))
-    return ["--model-config", str(folder / "tiny.json"), "--device", "cpu"]
-
-
-def save_pictures(folder, count=4):
-    """Small images of noise; their names."""
-    random = np.random.default_rng(0)
-    names = [f"photo{number}.png" for number in range(count)]
-    for name in names:
-        Image.fromarray(random.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(folder / name)
-    return names
-
-
-def make_rows(names, count):
-    """Rows of pair_id, image, caption, with captions of different lengths."""
-    captions = [" ".join(WORDS[row % 5 : row % 5 + 3 + row % 7]) for row in range(count)]
-    images = [names[row % len(names)] for row in range(count)]
-    columns = zip(range(count), images, captions, strict=True)
-    return [{"pair_id": f"row{n}", "image": image, "caption": text} for n, image, text in columns]
-
-
-def save_rows(rows, path):
-    """Write rows as JSON lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata
-from test_families import VIT, coca, eva02, reduced, siglip
+from small_towers import VIT, coca, eva02, reduced, siglip
 
 from clip_attribution import load_clip
 from clip_attribution.evaluation.sanity import (

@@ -1,11 +1,10 @@
 """Token matching by hand and against scikit-learn; chance levels against simulation."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
+from word_tables import tokens_of, words_of
 
 from clip_attribution.metrics.words import (
     bare_words,
@@ -20,29 +19,6 @@ from clip_attribution.metrics.words import (
     token_counts,
     token_table,
 )
-from clip_attribution.text.words import split_words
-
-
-def words_of(captions: dict, rule="clip4dm") -> pd.DataFrame:
-    """A words frame from {pair_id: (caption, attributions)}."""
-    rows = [
-        {
-            "pair_id": i,
-            "word_index": k,
-            "word": w.text,
-            "start": w.start,
-            "end": w.end,
-            "attribution": value,
-            "seen": value == value,
-        }
-        for i, (text, values) in captions.items()
-        for k, (w, value) in enumerate(zip(split_words(text, rule), values, strict=True))
-    ]
-    return pd.DataFrame(rows)
-
-
-def tokens_of(caption: str) -> list[str]:
-    return [t for t in re.split("|".join(map(re.escape, ',.?!":; ')), caption) if t]
 
 
 def test_a_span_takes_the_mean_of_the_seen_words_that_start_in_it():

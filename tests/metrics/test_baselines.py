@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_token_metrics import words_of
+from word_tables import words_of
 
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.baselines import (

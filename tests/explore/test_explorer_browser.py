@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCREENSHOT = ROOT / "runs" / "screenshots" / "explorer.png"
 CELL = "from clip_attribution import explorer, load_clip\n\nexplorer(load_clip())"
 CAPTION = "a large blue heart on the grass"

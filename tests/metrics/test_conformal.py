@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import precision_recall_fscore_support
-from test_token_metrics import words_of
+from word_tables import words_of
 
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.conformal import (

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from test_score import make_rows, save_model, save_pictures, save_rows
+from score_tables import make_rows, save_model, save_pictures, save_rows
 
 from clip_attribution.cli import build_parser, join_numbers, main
 from clip_attribution.versions import package_version

@@ -15,7 +15,7 @@ from heatmap_oracles import (
     value_path,
 )
 from PIL import Image
-from test_families import VIT, coca, eva02, reduced, siglip
+from small_towers import VIT, coca, eva02, reduced, siglip
 
 from clip_attribution import image_attribution, load_clip
 from clip_attribution.errors import UserError

@@ -14,7 +14,7 @@ from clip_attribution.scenes.vocabulary import NOUNS
 from clip_attribution.training import families, model_card, pretrain
 
 CONFIG = {**pretrain.DEFAULTS, "steps": 6, "batch": 16, "warmup": 2, "facts_from": 2}
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 def test_batches_are_the_same_for_the_same_step_and_fit_the_tokenizer():

@@ -14,7 +14,7 @@ from clip_attribution.dependencies import PACKAGE
 from clip_attribution.errors import UserError
 from clip_attribution.moved import PACKAGE as NAME
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 (TOY,) = blocks("Add a benchmark")
 STUDY = """
 from clip_attribution import load_clip

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from test_families import reduced
+from small_towers import reduced
 
 from clip_attribution import load_clip
 from clip_attribution.errors import UserError

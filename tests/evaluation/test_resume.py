@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from test_score import make_rows, save_model, save_pictures, save_rows
+from score_tables import make_rows, save_model, save_pictures, save_rows
 
 from clip_attribution.cli import main
 
