@@ -5,15 +5,11 @@ import numpy as np
 import oracles
 import torch
 from PIL import Image
+from tiny import config as tiny_config
 
 from clip_attribution import load_clip
 
-CONFIG = {
-    "embed_dim": 24,
-    "quick_gelu": True,
-    "vision_cfg": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 32},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
-}
+CONFIG = tiny_config(1, 3, patch=16, embed=24, quick_gelu=True)
 CAPTIONS = [
     "a red cup on a table",
     "two dogs, one cat.",

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import tiny
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -11,11 +12,7 @@ from safetensors.torch import save_file
 from clip_attribution import load_clip
 from clip_attribution.training.examples import read_examples
 
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 32},
-    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config(1, 2, patch=16, context=24, embed=16)
 CAPTIONS = [
     "a red cup on a blue table",
     "a small dog is above an umbrella",

@@ -3,13 +3,10 @@
 import json
 
 import numpy as np
+import tiny
 from PIL import Image
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config(context=77)
 WORDS = "a red anchor and two small umbrellas above the blue castle, near an old boat".split()
 
 

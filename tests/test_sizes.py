@@ -84,3 +84,10 @@ def test_tests_lie_in_the_rooms():
     tests = Path(__file__).parent
     folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
     assert {str(f) for f in folders if f != Path(".")} <= {path.name for path in PACKAGE.iterdir()}
+
+
+def test_the_tiny_model_is_defined_once():
+    tests = Path(__file__).parent
+    texts = {path.name: path.read_text("utf-8") for path in tests.rglob("*.py")}
+    field = '"vocab_size": ' + "49408"
+    assert [name for name, text in texts.items() if field in text] == ["tiny.py"]

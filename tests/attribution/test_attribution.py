@@ -8,6 +8,7 @@ import open_clip
 import oracles
 import pandas as pd
 import pytest
+import tiny
 import torch
 from PIL import Image
 
@@ -16,12 +17,7 @@ from clip_attribution.attribution import METHODS, RELU_VARIANTS, layered_methods
 from clip_attribution.errors import UserError
 
 TEMPLATE = "A photo depicts "
-CONFIG = {
-    "embed_dim": 64,
-    "quick_gelu": True,
-    "vision_cfg": {"layers": 4, "width": 64, "head_width": 16, "patch_size": 16, "image_size": 64},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 6},
-}
+CONFIG = tiny.config(4, 6, side=64, patch=16, context=77, width=64, embed=64, quick_gelu=True)
 CAPTIONS = [
     "a cup of coke",
     "A man, riding. A horse.",

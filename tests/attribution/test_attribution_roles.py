@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import spacy
+import tiny
 
 from clip_attribution import attribute, load_clip
 from clip_attribution.attribution import role_level
@@ -13,11 +14,7 @@ from clip_attribution.studies.roles.captions import load_captions
 from clip_attribution.studies.roles.measures import attribute_roles, caption_means
 from clip_attribution.text.roles import ROLES, parse_captions
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config()
 NAMES = [*ROLES, "composition"]
 CAPTION = "a snowman on a big red umbrella"
 CONCEPTS = [

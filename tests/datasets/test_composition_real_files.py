@@ -8,17 +8,14 @@ import os
 from pathlib import Path
 
 import pytest
+import tiny
 
 from clip_attribution import load_clip
 from clip_attribution.datasets import negclip, retrieval, sts, sugarcrepe, valse, vl_checklist
 from clip_attribution.evaluation.composition import measure
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config(context=77)
 
 
 def needs(folder):

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from clip_attribution import UserError, attribute, explain, load_clip
@@ -15,11 +16,7 @@ from clip_attribution.io.images import ImageError
 from clip_attribution.metrics.misalignment import decide, f_clip_score
 from clip_attribution.plots.colours import colours, number, symmetric_limit, text_colour
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config(context=77)
 SCENE = "scene:0:0"
 CAPTIONS = [
     "a red star",

@@ -5,6 +5,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from PIL import Image
 from scipy import stats
@@ -41,11 +42,7 @@ from clip_attribution.evaluation.composition import (
     summarise,
 )
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config()
 
 RELATION, ATTRIBUTE = (get_benchmark(f"aro-{task}") for task in ("relation", "attribute"))
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import ipywidgets
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image
 
@@ -21,11 +22,7 @@ from clip_attribution.explore.widget import MOST_WORDS, Explorer
 from clip_attribution.explore.words import follow, substitute, suggestions, vocabulary
 from clip_attribution.text.words import split_words
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"layers": 3, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 4},
-}
+CONFIG = tiny.config(3, 4, side=64, patch=16)
 CAPTION = "a small blue heart on the grass"
 HEART, HOSTILE = 3, "<script>alert(1)</script> <img/src=x onerror=alert(1)> &amp;"
 

@@ -10,6 +10,7 @@ import torch
 from huggingface_hub import constants as hub_constants
 from PIL import Image
 from safetensors.torch import save_file
+from tiny import config as tiny_config
 
 from clip_attribution.errors import UserError
 from clip_attribution.models import hub
@@ -17,11 +18,7 @@ from clip_attribution.models import sources as model_sources
 from clip_attribution.models.clip import load_clip
 from clip_attribution.models.sources import quick_gelu
 
-TINY = {
-    "embed_dim": 24,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 16, "head_width": 16},
-    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+TINY = tiny_config(patch=16, context=20, embed=24)
 PREPROCESS = {
     "size": 32,
     "mean": [0.1, 0.2, 0.3],

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from figure_checks import assert_tidy, texts
 from matplotlib import pyplot as plt
 from PIL import Image
@@ -11,11 +12,7 @@ from clip_attribution import explain, load_clip
 from clip_attribution.plots import style as plots
 from clip_attribution.plots.colours import overlay
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config(context=77)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import tiny
 import torch
 
 from clip_attribution import load_clip
@@ -32,11 +33,7 @@ from clip_attribution.studies.composition.tables import (
     overview,
 )
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
+CONFIG = tiny.config(1, 1)
 SOME = ["aro-relation", "sugarcrepe", "winoground", "coco-retrieval", "sts-b"]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from sklearn.metrics import average_precision_score
 
 from clip_attribution.attribution import attribute
@@ -11,11 +12,7 @@ from clip_attribution.models.clip import load_clip
 from clip_attribution.scenes import scene_pairs
 from clip_attribution.studies.foils import table as ablations
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 2, "width": 32, "head_width": 16},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
-}
+CONFIG = tiny.config(2, 3, patch=16)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from PIL import Image
 
 from clip_attribution import load_clip
@@ -50,11 +51,7 @@ from clip_attribution.studies.roles.measures import (
 )
 from clip_attribution.text.roles import Concept, parse_captions
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
+CONFIG = tiny.config()
 
 
 @pytest.fixture(scope="module")
