@@ -4,7 +4,7 @@
 
 All variants of notebook 08 on the embedded model, each with the same steps, batch and pairs, in as
 many orders of the training pairs as there are seeds. Written: means over seeds with their interval
-over test pictures, the paired changes since before tuning and against CLIP-FT, and the spread
+over test images, the paired changes since before tuning and against CLIP-FT, and the spread
 between seeds. Tuned models are kept in `cache`, a second call reads them back.
 Not part of `make bench`: it measures what is learnt, not how fast.
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.grounding [--maps 10000] [--threads 2] [--side 224]
 
-Three kinds of maps, each on the full 224 x 224 grid of its picture or upsampled to it: `noise`
+Three kinds of maps, each on the full 224 x 224 grid of its image or upsampled to it: `noise`
 (every pixel by itself), `blobs` (smooth maps at full resolution), `patches` (blobs on a 14 x 14
 grid). One to three boxes a map. Each kind runs in a process of its own, once with a tenth of the
 maps and once with all of them; the time is that of the measures alone, without making the maps,
@@ -42,7 +42,7 @@ def make_maps(kind: str, n: int, side: int, rng) -> np.ndarray:
 
 
 def make_boxes(n: int, side: int, rng) -> list:
-    """One to three boxes a map, each side a tenth to two thirds of the picture's."""
+    """One to three boxes a map, each side a tenth to two thirds of the image's."""
     found = []
     for count in rng.integers(1, 4, n):
         extent = rng.uniform(0.1, 0.67, (count, 2)) * side

@@ -4,11 +4,11 @@
 
 Scenes of the embedded world with the concepts that they state, the embedded model. Reading is
 `attribute` at its defaults (perturbation: 16 replacements a concept, drawn from all scenes), the
-pictures' encoding included. Training is `token_attributions`, CAE's loss and its backward pass, 4
+images' encoding included. Training is `token_attributions`, CAE's loss and its backward pass, 4
 replacements a concept. Repeats of all cases are interleaved and medians given.
 
 Perturbation is also timed with one call of the text encoder a replacement, the same texts: aim, at
-least 5 times faster batched; both without the pictures, and they must agree.
+least 5 times faster batched; both without the images, and they must agree.
 """
 
 import argparse

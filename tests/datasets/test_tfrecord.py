@@ -4,10 +4,10 @@ import struct
 
 import numpy as np
 import pytest
+from google_crc32c import value as crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_attribution.datasets.crc32c import crc32c
 from clip_attribution.datasets.tfrecord import (
     encode_example,
     parse_example,

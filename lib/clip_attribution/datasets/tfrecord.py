@@ -12,10 +12,10 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
+from google_crc32c import value as crc32c
 
 from ..errors import UserError, one_line
 from ..io.tables import atomic_path
-from .crc32c import crc32c, crc32c_of_eights
 
 HEADER, FRAME = 12, 16  # bytes before the data; bytes around it
 BLOCK = 1 << 18
@@ -100,16 +100,10 @@ def _next_record(data, start):
         room = len(data) - FRAME - at - np.arange(len(windows))
         lengths = np.ascontiguousarray(windows[:, :8]).view("<u8")[:, 0]
         fits = np.flatnonzero((room >= 0) & (lengths <= np.maximum(room, 0).astype("<u8")))
-        found = fits[_valid(windows[fits])]
-        if len(found):
-            return at + int(found[0])
+        begin = (int(i) for i in fits if _length(data, at + int(i)) is not None)
+        if (first := next(begin, None)) is not None:
+            return at + first
     return len(data)
-
-
-def _valid(headers):
-    """Which of the headers, u8 [n, 12], carry the checksum of their length; bool [n]."""
-    found = np.ascontiguousarray(headers[:, 8:]).view("<u4")[:, 0]
-    return _masked(crc32c_of_eights(headers[:, :8]).astype("<u8")) == found
 
 
 def encode_example(features: dict) -> bytes:
