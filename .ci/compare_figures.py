@@ -1,8 +1,8 @@
 """Compare the numbers beside two sets of figures: `python .ci/compare_figures.py BEFORE AFTER`.
 
 A JSON keeps six digits, so numbers are equal when they differ by less than two units of the sixth
-(2e-5 of their size); ends of intervals are counted apart, times and versions not at all. Exit status 1 where a
-number differs, a key is gone or a figure is missing.
+(2e-5 of their size); ends of intervals are counted apart, times and versions not at all. Exit
+status 1 where a number differs, a key is gone or a figure is missing.
 """
 
 import json
