@@ -1,4 +1,4 @@
-"""`make bench`: speed of the engine, memory of scoring, cost of the ablation table, of each method.
+"""`make bench`: time of the import, speed of the engine, memory of scoring, cost of each method.
 
 Results go to benchmarks/results.
 """
@@ -6,7 +6,7 @@ Results go to benchmarks/results.
 import subprocess
 import sys
 
-PARTS = ("engine", "memory", "ablation", "methods")
+PARTS = ("imports", "engine", "memory", "ablation", "methods")
 
 
 def main() -> None:

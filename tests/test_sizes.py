@@ -2,6 +2,8 @@
 
 import ast
 import io
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
@@ -91,3 +93,10 @@ def test_the_tiny_model_is_defined_once():
     texts = {path.name: path.read_text("utf-8") for path in tests.rglob("*.py")}
     field = '"vocab_size": ' + "49408"
     assert [name for name, text in texts.items() if field in text] == ["tiny.py"]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import clip_attribution, sys; print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "spacy", "papermill", "snakemake", "pandas", "matplotlib"}
+    assert not heavy & set(shown.stdout.split())
