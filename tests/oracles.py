@@ -78,6 +78,12 @@ def clip4dm_matrix(maps, grads, relu="signed"):
     return torch.stack([RELU[relu](a, g) for a, g in zip(maps, grads, strict=True)]).mean(0)
 
 
+def columns_matrix(maps, grads, relu="signed"):
+    """The column sums of `clip4dm_matrix`, in every row."""
+    matrix = clip4dm_matrix(maps, grads, relu)
+    return matrix.sum(0, keepdim=True).expand_as(matrix)
+
+
 RELU = {
     "signed": lambda a, g: (a * g).mean(0),
     "negative_heads": lambda a, g: (a * g).clamp(max=0).mean(0),

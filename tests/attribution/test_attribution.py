@@ -131,6 +131,8 @@ OTHERS = [
     ("attention", "all", oracles.attention_matrix),
     ("rollout", "all", oracles.rollout_matrix),
     ("gradient_x_attention", -3, oracles.gradient_x_attention_matrix),
+    ("columns", "all", oracles.columns_matrix),
+    ("columns", -3, oracles.columns_matrix),
 ]
 
 
@@ -142,11 +144,12 @@ def test_other_methods_equal_their_matrices(clip, pairs, method, layers, matrix)
 
 
 @pytest.mark.parametrize("relu", RELU_VARIANTS)
-def test_relu_variants(clip, pairs, relu):
+@pytest.mark.parametrize("method", ["clip4dm", "columns"])
+def test_relu_variants(clip, pairs, method, relu):
     def matrix(maps, grads):
-        return oracles.clip4dm_matrix(maps, grads, relu)
+        return getattr(oracles, f"{method}_matrix")(maps, grads, relu)
 
-    words, _ = attribute(clip, pairs, relu=relu, layers=-6)
+    words, _ = attribute(clip, pairs, method, relu=relu, layers=-6)
     np.testing.assert_allclose(words.attribution, expected(clip, pairs, matrix, -6), atol=1e-6)
 
 
