@@ -39,7 +39,7 @@ class Oracle:
         _, maps = text_feature(self.w, ids, self.heads, self.quick)
         return torch.stack([attn.mean(0) for attn in maps]).mean(0)[ids.argmax()]
 
-    def gradcam(self, ids, image, heads="mean"):
+    def cae_gradcam(self, ids, image, heads="mean"):
         leaf = self.w["token_embedding.weight"][ids].detach().requires_grad_(True)
         x = self.w["token_embedding.weight"][ids] + (leaf - leaf.detach())  # a graph even if frozen
         feature, maps = text_feature(self.w, ids, self.heads, self.quick, x)

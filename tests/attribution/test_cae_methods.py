@@ -67,7 +67,7 @@ def test_attention_is_the_mean_over_all_layers_and_raw_attention_the_last(clip, 
 def test_gradcam_equals_the_explicit_recursion(clip, pairs, heads):
     oracle = oracle_of(clip)
     for ids, image, values in token_rows(clip, pairs, "cae_gradcam", heads=heads):
-        wanted = oracle.gradcam(ids, image, heads)[1:-1].detach().numpy()
+        wanted = oracle.cae_gradcam(ids, image, heads)[1:-1].detach().numpy()
         assert wanted.max() > 1e-3
         np.testing.assert_allclose(values, wanted, atol=1e-5 * wanted.max(), rtol=1e-4)
 
