@@ -8,31 +8,32 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from clip_attribution.errors import UserError
 from clip_attribution.models.clip import load_clip
 from clip_attribution.scenes import generator, sample_scene, scene_pairs
 from clip_attribution.scenes.vocabulary import NOUNS
-from clip_attribution.training import families, model_card, pretrain
+from clip_attribution.training import contrastive, families, model_card, pretrain
 
 CONFIG = {**pretrain.DEFAULTS, "steps": 6, "batch": 16, "warmup": 2, "facts_from": 2}
 DATA = Path(__file__).parents[2] / "data"
 
 
 def test_batches_are_the_same_for_the_same_step_and_fit_the_tokenizer():
-    first, again = (pretrain.Batches(3, 32, 5)[2] for _ in range(2))
+    first, again = (contrastive.Batches(3, 32, 5)[2] for _ in range(2))
     for one, two in zip(first, again, strict=True):
         assert torch.equal(one, two)
-    other = pretrain.Batches(3, 32, 5)[3]
+    other = contrastive.Batches(3, 32, 5)[3]
     assert not torch.equal(first[1], other[1])
-    data = pretrain.Batches(3, 32, 5)
-    texts = [e.text for e in families.batch_examples(3, 2, 32, pretrain.TEMPLATE)]
+    data = contrastive.Batches(3, 32, 5)
+    texts = [e.text for e in families.batch_examples(3, 2, 32, contrastive.TEMPLATE)]
     assert torch.equal(data.tokenizer(texts), first[1])
     assert first[0].shape == (32, 3, 64, 64) and first[2].shape == (32, 5, 8, 8)
 
 
 def test_no_caption_of_training_outgrows_the_context():
-    context = pretrain.MODEL["text_cfg"]["context_length"]
+    context = contrastive.MODEL["text_cfg"]["context_length"]
     for step in range(6):
-        ids = pretrain.Batches(1, 128, 10)[step][1]
+        ids = contrastive.Batches(1, 128, 10)[step][1]
         assert ids.argmax(-1).max() < context - 1
 
 
@@ -50,6 +51,52 @@ def test_siblings_differ_from_the_first_in_one_stated_fact():
             assert first.scene.state == sibling.scene.state
 
 
+def test_siblings_that_differ_in_a_relation_say_so():
+    rng, found = generator(12, 0), set()
+    for _ in range(200):
+        weights = {"noun": 0.1, "position": 1, "state": 1}
+        first, *siblings = families.family(rng, weights)
+        for sibling in siblings:
+            turned = sibling.scene.position != first.scene.position
+            moved = sibling.scene.state != first.scene.state
+            if turned or moved:
+                assert turned != moved and sibling.text.lower() != first.text.lower()
+                found.add("position" if turned else "state")
+    assert found == {"position", "state"}
+
+
+def test_the_gpu_preset_varies_relations_seldom():
+    weights = pretrain.PRESETS["gpu"]["weights"]
+    assert weights["position"] == weights["state"] == 0.3 < min(families.KIND_WEIGHTS.values())
+    batches = [families.batch_examples(1, step, 512, "", weights) for step in range(2)]
+    assert [len(batch) for batch in batches] == [512, 512]
+
+
+def test_minutes_set_the_number_of_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "TIMED", 2)
+    cfg = {**CONFIG, "minutes": 1e-6}
+    pretrain.train(cfg, tmp_path, "cpu")
+    assert cfg["steps"] == 3 == torch.load(tmp_path / "last.pt", weights_only=True)["step"]
+
+
+def test_a_run_goes_on_with_its_own_options_only(tmp_path):
+    pretrain.train({**CONFIG, "steps": 2}, tmp_path, "cpu")
+    for changed in ({"seed": 1}, {"batch": 8}, {"lr": 1e-4}):
+        with pytest.raises(UserError, match=f"another {next(iter(changed))}: take"):
+            pretrain.train({**CONFIG, **changed}, tmp_path, "cpu")
+    pretrain.train({**CONFIG, "steps": 4}, tmp_path, "cpu")  # more steps are no other run
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 40}\n')  # of a run that was killed after its last checkpoint
+    pretrain.train({**CONFIG, "steps": 5}, tmp_path, "cpu")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [0]
+
+
+def test_weights_and_switches_of_the_command_line():
+    assert pretrain.parse_weights("noun=5,position=0.3") == {"noun": 5.0, "position": 0.3}
+    assert pretrain.parse_bool("yes") and not pretrain.parse_bool("no")
+
+
 def test_patch_labels_name_what_lies_there():
     for index in range(40):
         scene = sample_scene(generator(12, index))
@@ -62,23 +109,24 @@ def test_patch_labels_name_what_lies_there():
 
 
 def test_training_pixels_are_what_the_model_preprocesses(tmp_path):
-    pretrain.export(pretrain.CLIP(**pretrain.MODEL), CONFIG, tmp_path / "scenes-clip.safetensors")
-    clip = load_clip(pretrained=tmp_path / "scenes-clip.safetensors")
+    file = tmp_path / "scenes-clip.safetensors"
+    pretrain.export(pretrain.CLIP(**contrastive.MODEL), CONFIG, file)
+    clip = load_clip(pretrained=file)
     from clip_attribution.io.images import open_image
 
     pairs = scene_pairs(4, seed=2, foils=None)
     seen = torch.stack([clip.preprocess(open_image(ref)) for ref in pairs["image"]])
     scenes = [sample_scene(generator(2, i)) for i in range(4)]
-    own = families.pixels(scenes, pretrain.PREPROCESS["mean"], pretrain.PREPROCESS["std"])
+    own = families.pixels(scenes, contrastive.PREPROCESS["mean"], contrastive.PREPROCESS["std"])
     assert torch.allclose(seen, own, atol=1e-5)
 
 
 def test_text_in_chunks_equals_the_models_own():
-    model = pretrain.CLIP(**pretrain.MODEL).eval()
-    ids = pretrain.Batches(3, 48, 5)[0][1]
+    model = pretrain.CLIP(**contrastive.MODEL).eval()
+    ids = contrastive.Batches(3, 48, 5)[0][1]
     with torch.no_grad():
         torch.testing.assert_close(
-            pretrain.encode_text(model, ids), model.encode_text(ids), atol=1e-5, rtol=1e-4
+            contrastive.encode_text(model, ids), model.encode_text(ids), atol=1e-5, rtol=1e-4
         )
 
 
@@ -115,12 +163,12 @@ def interrupted(folder):
 
 def test_export_keeps_its_configuration(tmp_path):
     path = tmp_path / "m.safetensors"
-    pretrain.export(pretrain.CLIP(**pretrain.MODEL), CONFIG, path)
+    pretrain.export(pretrain.CLIP(**contrastive.MODEL), CONFIG, path)
     with safe_open(path, "pt") as opened:
         metadata = opened.metadata()
-    assert json.loads(metadata["model_cfg"]) == pretrain.MODEL
+    assert json.loads(metadata["model_cfg"]) == contrastive.MODEL
     training = json.loads(metadata["training"])
-    assert training["scenes"] == 96 and training["template"] == pretrain.TEMPLATE
+    assert training["scenes"] == 96 and training["template"] == contrastive.TEMPLATE
 
 
 def test_the_embedded_model_is_small_and_says_how_it_was_trained():
@@ -128,7 +176,7 @@ def test_the_embedded_model_is_small_and_says_how_it_was_trained():
     assert path.stat().st_size <= 25e6
     with safe_open(path, "pt") as opened:
         metadata = opened.metadata()
-    assert json.loads(metadata["model_cfg"]) == pretrain.MODEL
+    assert json.loads(metadata["model_cfg"]) == contrastive.MODEL
     assert json.loads(metadata["training"])["steps"] > 1000
 
 

@@ -3,8 +3,9 @@
 A batch of unrelated scenes teaches a contrastive model only what is needed to tell unrelated
 scenes apart. Here each scene comes with siblings that differ from it in one fact which every
 caption of the family states, so that nouns, colours, sizes, counts, grounds and names have to be
-read. Positions and states are never varied: relations are learned only as far as unrelated scenes
-teach them, which is the weakness that the composition notebooks are about.
+read. Positions and states are varied seldom or never (`weights`): relations are learned hardly
+better than unrelated scenes teach them, which is the weakness that the composition notebooks are
+about.
 """
 
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from ..scenes.vocabulary import (
     GROUNDS,
     NAMES,
     NOUNS,
+    OPPOSITE,
     SIZES,
     is_held_out,
 )
@@ -29,6 +31,8 @@ from ..scenes.world import SIDE, Scene, generator, lay_out, pick, sample_scene
 FAMILY = 4  # scenes that differ from the first in one fact each, the first included
 ENTITY_KINDS = ("noun", "colour", "size", "count")
 KIND_WEIGHTS = {"noun": 5, "colour": 2, "size": 1, "count": 3, "ground": 1, "name": 2}
+RELATIONS = ("position", "state")  # a caption states one of them
+GAPS = ("touching", "overlapping")  # the states that any two things can be in
 PATCHES = 8  # the embedded model sees SIDE pixels in an 8 x 8 grid
 
 
@@ -40,15 +44,18 @@ class Example:
     text: str
 
 
-def batch_examples(seed: int, step: int, size: int, template: str) -> list[Example]:
+def batch_examples(
+    seed: int, step: int, size: int, template: str, weights: dict | None = None
+) -> list[Example]:
     """The examples of one step: families, and one in sixteen about what the image is about.
 
-    The same (seed, step, size) gives the same examples, so an interrupted run can go on.
+    weights: how often each kind of fact is varied, by default `KIND_WEIGHTS`. The same arguments
+    give the same examples, so an interrupted run can go on.
     """
     rng = generator(seed, step)
     examples: list[Example] = []
     while len(examples) < size - size // 16:
-        examples += family(rng)
+        examples += family(rng, weights or KIND_WEIGHTS)
     examples = examples[: size - size // 16]
     while len(examples) < size:
         scene = sample_scene(rng)
@@ -56,20 +63,20 @@ def batch_examples(seed: int, step: int, size: int, template: str) -> list[Examp
     return [replace(e, text=template + e.text) if rng.random() < 0.35 else e for e in examples]
 
 
-def family(rng: np.random.Generator) -> list[Example]:
+def family(rng: np.random.Generator, weights: dict = KIND_WEIGHTS) -> list[Example]:
     """A scene and its siblings, captioned by one sentence frame that states what varies."""
     scene = sample_scene(rng)
     entity = int(rng.random() * len(scene.entities))
     alone = rng.random() < 0.2  # captions that name one thing only
-    kinds = [
-        k for k in KIND_WEIGHTS if _varies(scene, k, entity) and (not alone or k in ENTITY_KINDS)
-    ]
-    weights = np.cumsum([KIND_WEIGHTS[k] for k in kinds])
+    kinds = [k for k in weights if _varies(scene, k, entity) and (not alone or k in ENTITY_KINDS)]
     scenes, varied = [scene], []
     for _ in range(FAMILY - 1):
-        kind = kinds[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))]
+        edges = np.cumsum([weights[k] for k in kinds])
+        kind = kinds[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
         scenes.append(vary(scene, kind, entity, rng))
         varied.append(kind)
+        if kind in RELATIONS:
+            kinds = [k for k in kinds if k == kind or k not in RELATIONS]
     frame = int(rng.random() * 2**31)
     return [
         Example(s, _caption(s, frame, tuple(varied), entity if alone else None).text)
@@ -90,15 +97,21 @@ def _varies(scene: Scene, kind: str, entity: int) -> bool:
         "size": subject.count == 1,
         "count": subject.count > 1,
         "name": scene.name is not None,
+        "position": scene.position is not None,
+        "state": scene.state in GAPS,
     }.get(kind, True)
 
 
 def vary(scene: Scene, kind: str, entity: int, rng: np.random.Generator) -> Scene:
-    """The scene with one fact changed, laid out anew; position and state stay."""
+    """The scene with one fact changed, laid out anew; every other fact stays."""
     if kind == "ground":
         return lay_out(replace(scene, ground=_other(rng, GROUNDS, scene.ground)), rng)
     if kind == "name":
         return lay_out(replace(scene, name=_other(rng, NAMES, scene.name)), rng)
+    if kind == "position":
+        return lay_out(replace(scene, position=OPPOSITE[scene.position]), rng)
+    if kind == "state":
+        return lay_out(replace(scene, state=_other(rng, GAPS, scene.state)), rng)
     old, taken = scene.entities[entity], {e.noun for e in scene.entities}
     taken_colours = {e.colour for e in scene.entities}
     if kind == "noun":

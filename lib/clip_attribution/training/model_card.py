@@ -33,7 +33,7 @@ from ..metrics.intervals import (
 )
 from ..models.clip import load_clip
 from ..scenes import KINDS, SWAPS, scene_pairs
-from .pretrain import MODEL
+from .contrastive import MODEL
 
 LAYERS = {"all layers": "all", "last three": -3, "last one": -1}
 
