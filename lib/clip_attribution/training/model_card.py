@@ -34,6 +34,7 @@ from ..metrics.intervals import (
 from ..models.clip import load_clip
 from ..scenes import KINDS, SWAPS, scene_pairs
 from .contrastive import MODEL
+from .pretrain import PRESETS
 
 LAYERS = {"all layers": "all", "last three": -3, "last one": -1}
 
@@ -121,6 +122,19 @@ def _cell(estimate: Estimate | None) -> str:
     return "" if estimate is None else in_words(estimate)
 
 
+def preset(training: dict) -> str:
+    """The option of the recipe by which a model of this batch is trained."""
+    own = [name for name, one in PRESETS.items() if one["batch"] == training["batch"]]
+    return f" --preset {own[0]}" if own and own[0] != "cpu" else ""
+
+
+def seldom(training: dict) -> str:
+    """Whether positions and states were varied too, in words."""
+    weights = training.get("weights") or {}
+    weight = training.get("w_position", weights.get("position"))
+    return f"; seldom, with weight {weight:g}, position or state" if weight else ""
+
+
 def card_text(facts: dict, measured: dict) -> str:
     """The card as Markdown."""
     training, top1 = facts["training"], measured["retrieval"]["trained"]
@@ -139,14 +153,14 @@ def card_text(facts: dict, measured: dict) -> str:
         f"context {facts['model_cfg']['text_cfg']['context_length']}.",
         "",
         f"Trained on {training['scenes']:,} images of the embedded world "
-        f"({training['steps']:,} steps of {training['batch']}) by "
-        "`python -m clip_attribution.training.pretrain`: CLIP's contrastive loss over batches of "
-        "*families*, scenes that differ in one stated fact (noun, colour, size, count, ground or "
-        "name), and a dense loss on the image patches (their noun and colour, from step "
-        f"{training['facts_from']:,} on also size, count and name) whose heads were thrown away. "
-        "Positions and "
-        "states were never varied within a family, so relations are its weakness, as they are in "
-        "models of ordinary size. It knows nothing but this world.",
+        f"({training['steps']:,} steps of {training['batch']}) with the settings of "
+        f"`python -m clip_attribution.training.pretrain{preset(training)}`: CLIP's contrastive "
+        "loss over batches of *families*, scenes that differ in one stated fact (noun, colour, "
+        "size, count, ground or name"
+        f"{seldom(training)}), and a dense loss on the image patches (their noun and colour, from "
+        f"step {training['facts_from']:,} on also size, count and name) whose heads were thrown "
+        "away. Relations are its weakness, as they are in models of ordinary size. It knows "
+        "nothing but this world.",
         "",
         f"Top-1 of image to text among 256 unrelated scenes: **{_cell(top1)}**, n = {top1.n}, "
         f"chance {1 / 256:.3f}.",
