@@ -110,7 +110,7 @@ def explain(
     >>> from clip_attribution import load_clip
     >>> found = explain(load_clip(), "scene:1:3", "a yellow envelope on grass")
     >>> found.finding()
-    'CLIP rejects “envelope” (-0.0110), “on” (-0.0023), “grass” (-0.0002) and 2 more'
+    'CLIP rejects “envelope” (-0.00362), “on” (-0.00027)'
     """
     picture = open_image(image)
     words, cosine, truncated = attribute_one(clip, picture, caption, method, layers, template)
