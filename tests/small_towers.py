@@ -5,7 +5,7 @@ import json
 
 import open_clip
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
 CAPTIONS = ["a cup of coke", "Two dogs, one cat.", "the dog's café", "many words of a dog, " * 40]
 TEXT = {"width": 32, "heads": 4, "layers": 4}
@@ -55,3 +55,28 @@ def sentence_tokenizer(folder, bos):
     if not (folder / "config.json").exists():  # the tokenizer's loader asks for a model type
         (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
     return str(folder)
+
+
+def resnet():
+    return reduced("RN50", {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64})
+
+
+def xlm_roberta(folder, pooler):
+    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+    size |= {"intermediate_size": 64, "vocab_size": 400, "max_position_embeddings": 90}
+    XLMRobertaConfig(**size, pad_token_id=1).save_pretrained(folder)
+    name = sentence_tokenizer(folder, bos=True)
+    text = {"hf_model_name": name, "hf_tokenizer_name": name, "hf_pooler_type": pooler}
+    return reduced("xlm-roberta-base-ViT-B-32", VIT | {"patch_size": 16}, text)
+
+
+FAMILIES = {
+    "ViT-B-32": lambda folder: reduced("ViT-B-32", VIT),
+    "ViT-B-32-quickgelu": lambda folder: reduced("ViT-B-32-quickgelu", VIT),
+    "CoCa": lambda folder: coca(),
+    "EVA02": lambda folder: eva02(),
+    "SigLIP": siglip,
+    "ResNet": lambda folder: resnet(),
+    "XLM-R cls": lambda folder: xlm_roberta(folder, "cls_pooler"),
+    "XLM-R mean": lambda folder: xlm_roberta(folder, "mean_pooler"),
+}

@@ -16,6 +16,7 @@ _HOMES = {
     "explain": "display",
     "explorer": "explore",
     "image_attribution": "heatmaps",
+    "interactions": "heatmaps",
     "load_clip": "models",
 }
 

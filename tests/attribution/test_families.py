@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from small_towers import CAPTIONS, VIT, coca, eva02, reduced, sentence_tokenizer, siglip
-from transformers import XLMRobertaConfig
+from small_towers import CAPTIONS, FAMILIES
 
 from clip_attribution import attribute, attribute_all_variants, image_attribution, load_clip
 from clip_attribution.attribution import METHODS, batch, layered_methods
@@ -15,30 +14,6 @@ from clip_attribution.trace.hooks import trace
 from clip_attribution.trace.pooling import can_trim, encode_text, text_rows
 from clip_attribution.trace.rows import can_run_rows, encode_image
 
-
-def resnet():
-    return reduced("RN50", {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64})
-
-
-def xlm_roberta(folder, pooler):
-    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
-    size |= {"intermediate_size": 64, "vocab_size": 400, "max_position_embeddings": 90}
-    XLMRobertaConfig(**size, pad_token_id=1).save_pretrained(folder)
-    name = sentence_tokenizer(folder, bos=True)
-    text = {"hf_model_name": name, "hf_tokenizer_name": name, "hf_pooler_type": pooler}
-    return reduced("xlm-roberta-base-ViT-B-32", VIT | {"patch_size": 16}, text)
-
-
-FAMILIES = {
-    "ViT-B-32": lambda folder: reduced("ViT-B-32", VIT),
-    "ViT-B-32-quickgelu": lambda folder: reduced("ViT-B-32-quickgelu", VIT),
-    "CoCa": lambda folder: coca(),
-    "EVA02": lambda folder: eva02(),
-    "SigLIP": siglip,
-    "ResNet": lambda folder: resnet(),
-    "XLM-R cls": lambda folder: xlm_roberta(folder, "cls_pooler"),
-    "XLM-R mean": lambda folder: xlm_roberta(folder, "mean_pooler"),
-}
 NO_TEXT = ("XLM-R mean",)
 NO_IMAGE = ("CoCa", "SigLIP", "ResNet")
 

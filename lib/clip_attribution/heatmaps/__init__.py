@@ -14,6 +14,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from .engine import heatmap_rows, heatmaps
+from .interactions import interactions
 from .patches import image_attribution
 from .pixels import transform_of
 from .registry import METHODS, Method
@@ -28,6 +29,7 @@ __all__ = [
     "heatmap_rows",
     "heatmaps",
     "image_attribution",
+    "interactions",
     "normalised",
     "to_picture",
     "transform_of",

@@ -32,18 +32,13 @@ def prepare(name: str, clip, layers=None, relu: str = "signed"):
 
     Raises UserError for a tower that averages its patches: no row of attention is the image's.
     """
-    tower, method = find_tower(clip.model), get_method(name, "image", relu)
-    if tower.pool == "average":
-        raise UserError(
-            f"a {tower.name} averages over the image, so no single row of attention leads to the "
-            "score: use gradcam or gscorecam"
-        )
+    tower, method = row_tower(clip.model), get_method(name, "image", relu)
     n_layers = count_layers(clip.model, "image")
-    used = _used(method, layers, n_layers, tower.pool == "pooler")
-    start = min(used[0], max(n_layers - 1, 0))
+    used = used_layers(method, layers, n_layers, tower.pool == "pooler")
+    start = first_block(used, n_layers)
 
     scale = clip.logit_scale if method.score == "logit" else 1.0
-    kind, patches = _view(tower, n_layers), tower.grid[0] * tower.grid[1]
+    kind, patches = view_of(tower, n_layers), tower.grid[0] * tower.grid[1]
 
     def maps(batch: Batch) -> Tensor:
         # attention alone does not know the phrase: one map an image
@@ -59,7 +54,23 @@ def prepare(name: str, clip, layers=None, relu: str = "signed"):
     return maps
 
 
-def _used(method: Method, layers, n_layers: int, pooler: bool) -> list[int]:
+def row_tower(model) -> Tower:
+    """The image tower. Raises UserError for one that averages its patches."""
+    tower = find_tower(model)
+    if tower.pool == "average":
+        raise UserError(
+            f"a {tower.name} averages over the image, so no single row of attention leads to the "
+            "score: use gradcam or gscorecam"
+        )
+    return tower
+
+
+def first_block(used: list[int], n_layers: int) -> int:
+    """The block from which on a trace has to run: the last one for a pooler alone."""
+    return min(used[0], max(n_layers - 1, 0))
+
+
+def used_layers(method: Method, layers, n_layers: int, pooler: bool) -> list[int]:
     """Layers read, ascending; a pooler is layer n_layers."""
     if not pooler:
         return resolve_layers(method.layers if layers is None else layers, n_layers)
@@ -73,7 +84,8 @@ def _used(method: Method, layers, n_layers: int, pooler: bool) -> list[int]:
     return used
 
 
-def _view(tower: Tower, n_layers: int):
+def view_of(tower: Tower, n_layers: int):
+    """The kind of View of the tower's row."""
     if tower.pool != "pooler":
         return View
     return partial(PoolerView, pooler=n_layers, n=tower.prefix + tower.grid[0] * tower.grid[1])
@@ -88,12 +100,12 @@ class PoolerView(View):
 
     def attention(self, layer: int) -> Tensor:
         """Attention of the pooler's query, [B, H, n]; 0 for tokens that it leaves out."""
-        row = self.trace.attention("pooler", rows=self.rows).detach().float()
+        row = self.trace.attention("pooler", rows=self.rows).detach()
         return pad(row, (self.n - row.shape[-1], 0))
 
     def gradient(self, layer: int) -> Tensor:
         """Gradient of the score with respect to that row, [B, H, n]."""
-        row = self.trace.attention_grads("pooler", rows=self.rows).detach().float()
+        row = self.trace.attention_grads("pooler", rows=self.rows).detach()
         return pad(row, (self.n - row.shape[-1], 0)) * self.scale
 
     def start_row(self, n: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.functional import linear, normalize
 
 from .hooks import HALF_SCALE
 from .pooling import can_trim, project_text, text_rows, text_tower
+from .reading import widen
 
 
 @dataclass
@@ -67,10 +68,19 @@ def hooked(module: nn.Module) -> bool:
     return any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
-def run_rows(model, ids: Tensor, rows: Tensor, images: Tensor, layers: list[int], gradient: bool):
+def run_rows(
+    model,
+    ids: Tensor,
+    rows: Tensor,
+    images: Tensor,
+    layers: list[int],
+    gradient: bool,
+    create_graph: bool = False,
+):
     """Attention and gradient of the pooled rows for ids [B, n] and image features [B, D].
 
-    Returns ({layer: (attention [B, H, n], gradient [B, H, n] or None)}, cosines [B]), float32.
+    Returns ({layer: (attention [B, H, n], gradient [B, H, n] or None)}, cosines [B]), float32. With
+    create_graph the gradients can be differentiated in the image features.
     """
     tower, start = text_tower(model), layers[0]
     with torch.no_grad():
@@ -81,9 +91,10 @@ def run_rows(model, ids: Tensor, rows: Tensor, images: Tensor, layers: list[int]
         for layer, z in enumerate(inputs, start=start):
             block = tower.transformer.resblocks[layer]
             state, kept[layer] = row_block(block, state, z, rows, visible)
-        texts = normalize(project_text(tower, tower.ln_final(state)).float(), dim=-1)
+        texts = normalize(widen(project_text(tower, tower.ln_final(state))), dim=-1)
         cosines = (texts * images).sum(-1)
-        found = differentiate(cosines.sum(), [kept[k] for k in layers], state) if gradient else None
+        kept_rows = [kept[k] for k in layers]
+        found = differentiate(cosines.sum(), kept_rows, state, create_graph) if gradient else None
     tables = {k: (kept[k].detach(), found[i] if found else None) for i, k in enumerate(layers)}
     return tables, cosines.detach()
 
@@ -98,10 +109,11 @@ def row_features(model, ids: Tensor) -> Tensor:
     return project_text(tower, tower.ln_final(state))
 
 
-def differentiate(score: Tensor, kept: list[Tensor], state: Tensor) -> list[Tensor]:
+def differentiate(score, kept: list[Tensor], state: Tensor, create_graph=False) -> list[Tensor]:
     """dS/dA of each kept row, scaled on the way where float16 would lose it."""
     scale = HALF_SCALE if state.dtype == torch.float16 else 1.0
-    return [found / scale for found in torch.autograd.grad(score * scale, kept)]
+    found = torch.autograd.grad(score * scale, kept, create_graph=create_graph)
+    return [gradient / scale for gradient in found]
 
 
 def run_below(tower, ids: Tensor, rows: Tensor, start: int) -> tuple[Tensor, list[Tensor]]:
@@ -144,20 +156,20 @@ def row_block(block, state: Tensor, z: Tensor, rows: Tensor, visible: Tensor | N
     """
     own = block.ln_1(state)
     z = z.index_put((torch.arange(len(z), device=z.device), rows), own)
-    out, attention = row_attention(block.attn, own.float(), z.float(), visible)
+    out, attention = row_attention(block.attn, widen(own), widen(z), visible)
     state = state + block.ls_1(block.attn.out_proj(out.to(state.dtype)))
     return state + block.ls_2(block.mlp(block.ln_2(state))), attention
 
 
 def row_attention(module, own: Tensor, z: Tensor, visible: Tensor | None):
-    """Head outputs [B, d] and attention [B, H, n] of one query an item, in float32.
+    """Head outputs [B, d] and attention [B, H, n] of one query an item, in float32 or wider.
 
     The projections are moved to the side of the one query, q (W_k z) = (q W_k) z and
     A (z W_v) = (A z) W_v, so that no key or value has to be computed. The bias of the keys shifts
     a whole row of logits and drops out; that of the values counts once for each unit of attention.
     """
-    heads, bias = module.num_heads, module.in_proj_bias.float()
-    w_q, w_k, w_v = module.in_proj_weight.float().chunk(3)
+    heads, bias = module.num_heads, widen(module.in_proj_bias)
+    w_q, w_k, w_v = widen(module.in_proj_weight).chunk(3)
     b_q, _, b_v = bias.chunk(3)
     w_k, w_v = w_k.unflatten(0, (heads, -1)), w_v.unflatten(0, (heads, -1))  # [H, dh, d]
     query = linear(own, w_q, b_q).unflatten(-1, (heads, -1)) * module.head_dim**-0.5
@@ -172,18 +184,36 @@ def row_attention(module, own: Tensor, z: Tensor, visible: Tensor | None):
 
 def encode_image(model, pixels: Tensor) -> Tensor:
     """Image features [B, D], not normalised; the last block of a class-token ViT runs one row."""
-    visual = model.visual
-    if not (type(visual) is VisionTransformer and _class_token(visual)):
+    if not can_run_image_row(model):
         return model.encode_image(pixels, normalize=False)
-    x = visual._embeds(pixels)
+    return run_image_row(model, pixels)[0]
+
+
+def can_run_image_row(model) -> bool:
+    """Whether the image tower is a standard ViT, pooled at its class token and free of hooks."""
+    visual = model.visual
+    if type(visual) is not VisionTransformer or visual.pool_type != "tok" or visual.output_tokens:
+        return False
+    return not visual.attn_pool and standard_blocks(visual.transformer) and not hooked(visual)
+
+
+def run_image_row(model, pixels: Tensor, image_of: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Features [B, D], not normalised, and the class token's attention [B, H, n] in the last block.
+
+    With image_of [P], that block runs for the image of each of P pairs, and the P features can be
+    differentiated in the P attentions, and in nothing else.
+    """
+    visual, gradient = model.visual, image_of is not None
     *blocks, last = visual.transformer.resblocks
-    for block in blocks:
-        x = block(x)
-    rows = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    pooled = visual.ln_post(row_block(last, x[:, 0], last.ln_1(x), rows)[0])
-    return pooled if visual.proj is None else pooled @ visual.proj
-
-
-def _class_token(visual) -> bool:
-    single = visual.pool_type == "tok" and visual.attn_pool is None and not visual.output_tokens
-    return single and standard_blocks(visual.transformer) and not hooked(visual)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not gradient):
+        x = visual._embeds(pixels)
+        for block in blocks:
+            x = block(x)
+        state, z = x[:, 0], last.ln_1(x)
+    with torch.set_grad_enabled(torch.is_grad_enabled() or gradient):
+        if gradient:
+            state, z = state[image_of].requires_grad_(), z[image_of]
+        rows = torch.zeros(len(z), dtype=torch.long, device=z.device)
+        state, attention = row_block(last, state, z, rows)
+        pooled = visual.ln_post(state)
+        return pooled if visual.proj is None else pooled @ visual.proj, attention
