@@ -13,6 +13,7 @@ _HOMES = {
     "UserError": "errors",
     "attribute": "attribution",
     "attribute_all_variants": "attribution",
+    "contrast": "attribution",
     "explain": "display",
     "explorer": "explore",
     "image_attribution": "heatmaps",

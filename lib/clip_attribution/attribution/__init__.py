@@ -10,6 +10,7 @@ for _file in iter_modules(__path__):  # a method registers itself when its file 
     import_module(f".{_file.name}", __name__)
 
 # after the loop, so that METHODS keeps the order of the files
+from .contrasts import contrast  # noqa: E402
 from .engine import Ablation, attribute, attribute_all_variants  # noqa: E402
 from .registry import (  # noqa: E402
     METHODS,
@@ -25,6 +26,7 @@ __all__ = [
     "Ablation",
     "attribute",
     "attribute_all_variants",
+    "contrast",
     "get_method",
     "layered_methods",
     "resolve_layers",
