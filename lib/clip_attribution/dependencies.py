@@ -10,8 +10,6 @@ from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
-from . import _HOMES
-
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -74,11 +72,9 @@ def chain(names: list[str]) -> list[Path]:
     A package that is named itself, as in `studies.roles`, brings what it offers (see `lazy`); one
     that is merely on the way brings the module that holds the name.
     """
-    if len(names) == 1 and names[0] in _HOMES and not module(names):
-        names = [_HOMES[names[0]]]
     depth = next((d for d in range(len(names), 0, -1) if module(names[:d])), 0)
     files = [file for d in range(1, depth + 1) if (file := module(names[:d]))]
-    return files + offered(names[:depth], names[depth:]) if depth else files
+    return files + offered(names[:depth], names[depth:]) if names else files
 
 
 @cache

@@ -10,6 +10,11 @@ Papermill only warns of an unknown name and takes a value of any type; here both
 anything runs. Executed copies stay in runs/notebooks/, also of a notebook that failed.
 """
 
+from .errors import stop_while_importing
+
+if __name__ == "__main__":
+    stop_while_importing("python -m clip_attribution.notebooks")
+
 import argparse
 import json
 import logging
@@ -24,17 +29,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from .errors import UserError, one_line
-from .io.tables import atomic_path, write_json
+from .errors import exit_status, one_line
+from .io.output import make_folder, only_own
+from .io.tables import atomic_path, read_json, write_json
 from .parameters import check, check_values, declared, from_text, number_list, require
-from .versions import package_version
+from .versions import versions
 
 __all__ = ["check", "number_list", "require", "save", "run_notebook"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 EXECUTED, TABLES = Path("runs", "notebooks"), Path("runs", "tables")
-PACKAGES = ("clip-attribution", "torch", "open_clip_torch")
-MODEL_FACTS = ("name", "pretrained", "activation", "weights_hash", "device", "dtype")
 SHORTHANDS = ("model", "pretrained", "dataset", "data")  # options of their own, set by `make`
 
 
@@ -50,17 +54,21 @@ def save(
     the pairs (`pairs.data_facts`).
     """
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     facts = {
         "notebook": name,
         "parameters": parameters,
-        "model": {fact: str(getattr(clip, fact)) for fact in MODEL_FACTS},
+        "model": clip.facts(),
         **({"data": data} if data else {}),
-        "versions": {package: package_version(package) for package in PACKAGES},
+        "versions": versions(),
         "results": plain(results),
     }
     for suffix, figure in figures.items():
         path = folder / f"{name}{'_' * bool(suffix)}{suffix}.png"
+        for file in (path, path.with_suffix(".json")):
+            only_own(
+                file, lambda _, at=path: read_json(at.with_suffix(".json"))["figure"] == at.name
+            )
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png")
         write_json({"figure": path.name, **facts}, path.with_suffix(".json"))
@@ -111,8 +119,8 @@ def run_notebook(
     import papermill  # slow to import, and no notebook needs it
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it reads parameters less well
-    EXECUTED.mkdir(parents=True, exist_ok=True)
-    copy = EXECUTED / source.name
+    make_folder(EXECUTED)
+    copy = only_own(EXECUTED / source.name, lambda path: "papermill" in read_json(path)["metadata"])
     with kernel_of_this_python():
         papermill.execute_notebook(
             str(source),
@@ -223,17 +231,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="show all parameters and stop")
     args = parser.parse_args(argv)
     given = {name: getattr(args, name) for name in SHORTHANDS if getattr(args, name)} | dict(args.p)
-    try:
+
+    def run():
         notebooks = find_notebooks(args.only)
         if args.list:
-            return list_parameters(notebooks) or 0
+            return list_parameters(notebooks)
         return min(1, run_all(plan(notebooks, given), args.out))
-    except UserError as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
+
+    return exit_status(parser.prog, run)
 
 
 if __name__ == "__main__":

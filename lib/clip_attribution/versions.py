@@ -9,3 +9,9 @@ def package_version(name="clip-attribution"):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def versions() -> dict[str, str]:
+    """The versions that stand in the record of a result."""
+    names = ("clip-attribution", "torch", "open_clip_torch")
+    return {name: package_version(name) for name in names}

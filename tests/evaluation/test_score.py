@@ -208,9 +208,11 @@ def test_finished_folder_is_left_alone(run, place, tmp_path, capsys):
     again = [(tmp_path / "out" / name).stat().st_mtime_ns for name in os.listdir(tmp_path / "out")]
     assert times == again
     Image.new("RGB", (8, 8), "red").save(place[0] / "later.png")
-    status, words, pairs = run(rows)
+    assert run(rows)[0] == 2 and "another folder" in capsys.readouterr().err
+    assert again == [(tmp_path / "out" / name).stat().st_mtime_ns for name in os.listdir(tmp_path / "out")]
+    status, words, pairs = run(rows, out=tmp_path / "later")
     assert status == 0 and "x" in set(words["pair_id"])
-    _, changed, _ = run(rows, "--start-layer", "-1")
+    _, changed, _ = run(rows, "--start-layer", "-1", out=tmp_path / "last layer")
     assert not np.allclose(words["attribution"], changed["attribution"], rtol=0, atol=1e-9)
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..errors import UserError
+from ..models.locks import lock_of, locked
 from ..text.words import align, merge
 from ..trace.features import distinct, image_features
 from ..trace.hooks import trace
@@ -59,7 +60,8 @@ def run(
     with tqdm(total=len(pairs), desc="captions", unit="pair", disable=not progress) as bar:
         for start in range(0, len(pairs), CHUNK):
             part = pairs["caption"].iloc[start : start + CHUNK]
-            captions = read_captions(read, part, features, refused or {}, facts)
+            with lock_of(clip):  # not every tokenizer serves two threads
+                captions = read_captions(read, part, features, refused or {}, facts)
             bar.update(len(part) - len(captions))
             values: dict[int, np.ndarray] = {}
             for batch in batches(captions, batch_size):
@@ -101,6 +103,7 @@ def read_captions(read, part, features, refused: dict[int, str], facts: Facts):
     return captions
 
 
+@locked
 def text_batch(clip, captions: list[Caption], features, layers, channels, method, facts: Facts):
     """Word values [words, C] of each row of one batch; cosines and notes go to `facts`."""
     ids = batch_ids(clip, captions)

@@ -8,11 +8,10 @@ import argparse
 import re
 import sys
 
-from ..errors import UserError
+from ..errors import exit_status
 from ..versions import package_version
 from .evaluate import add_evaluate
 from .options import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_ROW_ERRORS,
     EXIT_STATUS,
@@ -63,14 +62,7 @@ def main(argv=None):
     """Run the command line on `argv` (default: the process's own); return the exit status."""
     parser = build_parser()
     args = parser.parse_args(join_numbers(sys.argv[1:] if argv is None else argv))
-    try:
-        return args.run(args)
-    except UserError as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_UNUSABLE
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; give the same command to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return exit_status(parser.prog, lambda: args.run(args))
 
 
 def join_numbers(argv):

@@ -3,10 +3,11 @@
 import argparse
 import re
 
-EXIT_OK, EXIT_UNUSABLE, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 0, 2, 3, 130
+EXIT_OK, EXIT_UNUSABLE, EXIT_ROW_ERRORS = 0, 2, 3
 RAW = argparse.RawDescriptionHelpFormatter
 EXIT_STATUS = """\
-exit status: 0 all rows computed, 3 some rows carry an error, 2 unusable arguments."""
+exit status: 0 all rows computed, 3 some rows carry an error, 2 unusable arguments or a folder that
+cannot be written, 130 or 143 stopped: give the same command to go on."""
 
 
 def positive(text):

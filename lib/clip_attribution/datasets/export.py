@@ -1,13 +1,14 @@
 """Write the embedded world as a benchmark's official files, whole or not at all."""
 
-import os
 import shutil
 from collections.abc import Sequence
-from glob import escape
 from pathlib import Path
+from tempfile import mkdtemp
 
 from ..errors import UserError, one_line
-from ..io.tables import read_json, write_json
+from ..io.keys import run_key
+from ..io.output import held
+from ..io.tables import clear, read_json, temporary_name, write_json
 from ..scenes.foils import TYPES
 from ..scenes.world import SIDE
 from .registry import MISALIGNMENT, get_benchmark, names_of
@@ -46,11 +47,14 @@ def export(
     check_numbers(n, seed, size)
     options = {} if foils is None else {"foils": check_types(benchmark, foils)}
     receipt = {"benchmark": benchmark, "n": n, "seed": seed, "size": size, **options}
+    receipt["key"] = run_key(__file__, **receipt)
     folder = Path(folder).resolve()
     try:
         if is_done(folder, receipt):
             return False
-        with picture_bar(n, not progress):
+        with held(folder), picture_bar(n, not progress):
+            if is_done(folder, receipt):  # by the process that held it before
+                return False
             _write_folder(folder, receipt, lambda path: write(path, n, seed, size, **options))
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or one_line(error)}") from None
@@ -88,22 +92,34 @@ def is_done(folder: Path, receipt: dict) -> bool:
     if not any(folder.iterdir()):
         return False
     found = read_json(folder / RECEIPT) if (folder / RECEIPT).is_file() else None
+    found = found if isinstance(found, dict) else {}
+    files = found.pop("files", None)
     if found == receipt:
+        if missing := [
+            name for name, size in (files or {}).items() if size_of(folder / name) != size
+        ]:
+            raise UserError(f"{folder} lacks {missing[0]} as it was written: remove the folder")
         return True
-    what = "another export" if isinstance(found, dict) else "other files"
+    what = "another export" if "benchmark" in found else "other files"
     raise UserError(f"{folder} holds {what}: give a new or empty folder")
+
+
+def size_of(path: Path) -> int | None:
+    """The size of a file; None where there is none."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _write_folder(folder: Path, receipt: dict, write) -> None:
     """Let `write` fill a temporary folder, put the receipt in and give it its name."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(f".{escape(folder.name)}.*.export"):  # of a killed export
-        shutil.rmtree(leftover)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.export")
-    temporary.mkdir()
+    clear(folder, ".export")
+    temporary = Path(mkdtemp(".export", temporary_name(folder), folder.parent))
+    temporary.chmod(0o755)
     try:
         write(temporary)
-        write_json(receipt, temporary / RECEIPT)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        sizes = {path.relative_to(temporary).as_posix(): size_of(path) for path in files}
+        write_json(receipt | {"files": sizes}, temporary / RECEIPT)
         if folder.exists():
             folder.rmdir()  # it is empty, see `is_done`
         temporary.rename(folder)

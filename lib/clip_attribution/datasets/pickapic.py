@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
-from ..io.tables import atomic_path, read_table
+from ..io.tables import read_table
 from .files import find_file
+from .scene_images import write_once
 
 TABLES = ["**/*.parquet", "**/*.jsonl", "**/*.csv"]
 PROMPTS = ["*.parquet", "pickapic*/**/*.parquet", "pickapic*/**/*.jsonl", "pickapic*/**/*.csv"]
@@ -114,10 +115,3 @@ def pictures(file):
                     content = content.get("bytes") if isinstance(content, dict) else content
                     if content:
                         yield row[f"image_{side}_uid"], content
-
-
-def write_once(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, atomically."""
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..io.tables import atomic_path
 from ..scenes.render import render
 from ..scenes.world import SIDE, Scene
 
@@ -58,3 +59,10 @@ def expect_pictures(total: int) -> None:
     bar = _bar.get()
     if bar is not None:
         bar.reset(total)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, atomically."""
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)

@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
-from ..io.tables import atomic_path
 from ..metrics.intervals import mean_estimate
 from ..scenes.clauses import (
     RELATIONS,
@@ -28,7 +27,7 @@ from .choices import choice, choice_frame
 from .files import find_file, find_image, load_json, require_fields
 from .registry import COMPOSITION, Benchmark
 from .scene_cases import write_json
-from .scene_images import expect_pictures, save_picture
+from .scene_images import expect_pictures, save_picture, write_once
 
 NAMES = (
     "data/examples.jsonl",
@@ -74,8 +73,7 @@ def unpack(path, folder) -> int:
             picture = record.get(f"image_{side}")
             if not isinstance(picture, dict) or not picture.get("bytes"):
                 raise UserError(f"{path}: record {record.get('id')} holds no image {side}")
-            with atomic_path(folder / _image_name(record, side)) as temporary:
-                temporary.write_bytes(picture["bytes"])
+            write_once(folder / _image_name(record, side), picture["bytes"])
             count += 1
     return count
 

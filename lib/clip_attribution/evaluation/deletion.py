@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..heatmaps.pixels import read_pixels, transform_of
 from ..io.images import open_image
 from ..metrics.intervals import ratio_estimate
+from ..models.locks import locked
 from ..text.words import split_words
 
 FILLS = ("mean", "blur")
@@ -122,6 +123,7 @@ def filled(pixels: torch.Tensor, fill: str) -> torch.Tensor:
     return gaussian_blur(pixels, [2 * (side // 4) + 1 for side in pixels.shape[:0:-1]], [sigma] * 2)
 
 
+@locked
 @torch.no_grad()
 def masked_cosines(clip, pixels, base, masks, text, batch_size: int) -> np.ndarray:
     """Cosine of one text [D] with an image of which masks [n, rows, cols] say what is left."""

@@ -1,19 +1,19 @@
 """Heat maps of a grounding frame, measured as they come, so that memory does not grow with it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from ..errors import ImageError, UserError
 from ..heatmaps import heatmap_rows
 from ..heatmaps.registry import find_method
 from ..io.images import open_image
-from ..io.parts import progress_bar
-from ..io.tables import digest, write_parquet
+from ..io.keys import rows_key, run_key
+from ..io.parts import kept, progress_bar
 from ..metrics.grounding import METRICS, baseline_metrics, grounding_metrics, summarise
 
 BLIP = "blip"
@@ -40,7 +40,7 @@ def ground(
     method: str = "gae_image",
     *,
     images=None,
-    out=None,
+    keep=None,
     chunk_rows: int = 256,
     batch_size: int = 32,
     quiet: bool = True,
@@ -50,35 +50,40 @@ def ground(
     """The grounding frame (`datasets.boxes`) with METRICS and `size` added, a row a phrase.
 
     model: a Clip with a method of `heatmaps.METHODS`, or a Blip with "itm_gradcam". images: root of
-    the images. out: a folder where finished chunks are kept, so that a stopped run goes on.
+    the images. keep: a folder for finished chunks, so that a stopped run goes on.
     measures: options of `grounding_metrics`; options: those of the method. A row that cannot be
     computed has its reason in `error` and NaN for every metric. Raises UserError.
     """
-    measures = measures or {}
-    facts = (model.weights_hash, method, options, measures, sorted(METRICS))
-    frames = []
+    measures, frames = measures or {}, []
+    kinds = {"options": options, "measures": measures, "batch_size": batch_size}
+    run = keep and run_key(__file__, [model], method=method, **kinds)
     with progress_bar(len(frame), quiet) as bar:
         bar.set_description(method)
         for start in range(0, len(frame), chunk_rows):
             chunk = frame.iloc[start : start + chunk_rows]
-            key = digest(
-                facts,
-                chunk[["image", "phrase", "error"]].astype(str).to_numpy().tolist(),
-                [repr(boxes) for boxes in chunk["boxes"]],
-            )
-            path = Path(out) / "parts" / f"{key}.parquet" if out else None
-            if path and path.exists():
-                found = pq.read_table(path).to_pandas()
+            settings = {"images": images, "batch_size": batch_size, "measures": measures}
+            make = partial(chunk_table, model, chunk, method, **settings, **options)
+            if keep:
+                rows = [chunk[name].tolist() for name in ("image", "phrase", "error", "boxes")]
+                key = rows_key(run, rows, rows[0], images)
+                table = kept(Path(keep) / f"{key}.parquet", make)
             else:
-                run = {"images": images, "batch_size": batch_size, "measures": measures}
-                found = ground_chunk(model, chunk, method, **run, **options)
-                if path:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_parquet(pa.Table.from_pandas(found, preserve_index=False), path)
-            frames.append(found)
+                table = make()
+            frames.append(table.to_pandas())
             bar.update(len(chunk))
     found = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=METRICS)
+    if frames:
+        found["size"] = [None if size is None else tuple(map(int, size)) for size in found["size"]]
+        found["error"] = found["error"].astype(object).where(found["error"].notna(), None)
     return frame.reset_index(drop=True).drop(columns="error").join(found)
+
+
+def chunk_table(model, chunk, method, **settings) -> pa.Table:
+    """What `ground_chunk` finds, in the one form in which it is kept."""
+    found = ground_chunk(model, chunk, method, **settings)
+    kinds = {"error": pa.string(), "size": pa.list_(pa.int64())}
+    fields = [(name, kinds.get(name, pa.float64())) for name in found]
+    return pa.Table.from_pandas(found, pa.schema(fields), preserve_index=False)
 
 
 def ground_chunk(model, chunk, method, *, images, batch_size, measures, **options) -> pd.DataFrame:

@@ -1,30 +1,47 @@
 """Results of an evaluation: their files, and their table for a terminal."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from ..io.tables import atomic_path, digest, write_json, write_parquet
+from ..io.output import claim, seal
+from ..io.parts import remove_parts
+from ..io.tables import atomic_path, write_parquet
 from ..metrics.intervals import in_words
-from .score import say
 
 
-def finish(out, results, rows, facts: dict, quiet: bool) -> None:
-    """Write results.csv, every row as rows.parquet, and evaluation.json."""
-    plain = rows.map(lambda cell: repr(cell) if isinstance(cell, dict | tuple | bytes) else cell)
-    write_parquet(pa.Table.from_pandas(plain, preserve_index=False), Path(out) / "rows.parquet")
-    errors = int(rows["error"].notna().sum())
-    write_results(results, out, facts | {"rows": len(rows), "errors": errors})
-    say(quiet, f"{Path(out) / 'results.csv'}: {len(rows)} rows, {errors} with an error")
+@contextmanager
+def reported(out, names, key: str):
+    """Hold an evaluation's files in `out`; yields (write, parts): write(results, facts, rows=None)
+    writes them, unless a finished run has, and removes the folder of parts."""
+    out = Path(out)
+    receipt, files = out / "evaluation.json", [out / name for name in names]
+    with claim(receipt, files, key) as done:
+
+        def write(results, facts, rows=None):
+            if done:
+                return
+            if rows is not None:
+                write_parquet(pa.Table.from_pandas(plain(rows), preserve_index=False), files[1])
+            with atomic_path(files[0]) as temporary:
+                results.to_csv(temporary, index=False, float_format="%.9g")
+            seal(receipt, files, facts | {"key": key})
+            remove_parts(out / "parts")
+
+        yield write, None if done else out / "parts"
 
 
-def write_results(results: pd.DataFrame, out, facts: dict) -> None:
-    """Write results.csv and evaluation.json, atomically."""
-    with atomic_path(Path(out) / "results.csv") as temporary:
-        results.to_csv(temporary, index=False, float_format="%.9g")
-    write_json(facts | {"key": digest(facts)}, Path(out) / "evaluation.json")
+def plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with cells that a Parquet file takes."""
+    return rows.map(lambda cell: repr(cell) if isinstance(cell, dict | tuple | bytes) else cell)
+
+
+def count(rows: pd.DataFrame) -> dict:
+    """The numbers of rows, and of rows with an error."""
+    return {"rows": len(rows), "errors": int(rows["error"].notna().sum())}
 
 
 def show(results: pd.DataFrame) -> str:

@@ -1,6 +1,5 @@
 """What `clip-attribution evaluate` runs: a benchmark's official files into its table of results."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,15 @@ from ..datasets.accuracies import rule_notes
 from ..datasets.aro import excluded_relations
 from ..datasets.published import beside
 from ..errors import UserError
-from ..io.parts import make_folder
+from ..io.keys import rows_key, run_key
+from ..io.output import make_folder
 from ..metrics.misalignment import EPSILON
 from ..models.blip import load_blip
 from ..models.clip import load_clip
 from ..models.nli import load_nli
 from .composition import is_retrieval, measure
 from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, estimates, ground
-from .report import finish, write_results
+from .report import count, reported
 from .score import say, score_table
 
 SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref_clip_score"]
@@ -46,7 +46,8 @@ def evaluate(
     data, images: as for `load_benchmark`; images defaults to the folder of data. limit: only that
     many pairs, whole groups drawn by `seed`. nli: the NLI model of SeeTRUE-Feedback (`load_nli`).
     public: add the numbers as the public code computes them. epsilon None is the published one of
-    the benchmark. options: those of `score_table`. Its files (words.parquet, pairs.parquet,
+    the benchmark. options: those of `score_table`. out may be
+    a function from the run's key to a folder. Its files (words.parquet, pairs.parquet,
     score.json) are kept, so that a stopped run goes on; results.csv and evaluation.json are added.
 
     Returns (results, words, pairs): the tidy frame of the protocol (`datasets.protocols`), every
@@ -60,18 +61,25 @@ def evaluate(
     usual = {"epsilon": EPSILON, "alignment": "offsets"} | dict(record.defaults)
     epsilon = usual.pop("epsilon") if epsilon is None else epsilon
     options = {name: value for name, value in usual.items() if name != "epsilon"} | options
-    report = score_table(
-        clip, table_of(pairs), out, image_root=images, epsilon=epsilon, quiet=quiet, **options
+    decided = {"epsilon": epsilon, "seed": seed, "public": public}
+    key = rows_key(
+        run_key(__file__, [clip, nli], benchmark=benchmark, **decided, **options),
+        pairs.to_dict("list"),
+        pairs["image"].tolist(),
+        images,
     )
-    words, pairs = read_scored(out, pairs)
-    results = record.summarise(words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed)
-    facts = {"benchmark": benchmark, "epsilon": epsilon, "seed": seed, "public": public}
-    facts |= {"limit": limit, "pairs": len(pairs), "errors": int(pairs["error"].notna().sum())}
-    write_results(results, out, facts | {"score": report["key"], "model": report["model"]})
-    say(
-        quiet,
-        f"{Path(out) / 'results.csv'}: {facts['pairs']} pairs, {facts['errors']} with an error",
-    )
+    out = out(key) if callable(out) else Path(out)
+    with reported(out, ["results.csv"], key) as (write, _):
+        report = score_table(
+            clip, table_of(pairs), out, image_root=images, epsilon=epsilon, quiet=quiet, **options
+        )
+        words, pairs = read_scored(out, pairs)
+        results = record.summarise(words, pairs, epsilon=epsilon, public=public, nli=nli, seed=seed)
+        facts = {"benchmark": benchmark, **decided, "limit": limit, "pairs": len(pairs)}
+        facts |= {"errors": count(pairs)["errors"], "score": report["key"]}
+        write(results, facts | {"model": report["model"]})
+    line = "{}: {pairs} pairs, {errors} with an error"
+    say(quiet, line.format(out / "results.csv", **facts))
     return results, words, pairs
 
 
@@ -169,22 +177,26 @@ def evaluate_composition(
         counting, rule = decide(whole, data, **counting)
         facts |= {"rule": rule, "exclude": counting.get("exclude")}
     frame = sample(whole, limit, seed, "image" if is_retrieval(whole) else "pair")
-    results, scored = measure(
-        clip,
-        benchmark,
-        frame,
-        images,
-        template=template,
-        seed=seed,
-        batch_size=batch_size,
-        options=counting,
-        progress=not quiet,
-        keep=Path(out) / "parts",
-    )
-    note = rule_notes(results, rule) if rule else results.get("missing", "")
-    results = results.assign(scorer=clip.name, ceiling=np.nan, note=note)
-    finish(out, results, scored, facts | {"model": clip.weights_hash}, quiet)
-    shutil.rmtree(Path(out) / "parts", ignore_errors=True)
+    pictures = frame["images"].dropna().explode() if "images" in frame else frame.get("image", ())
+    run = run_key(__file__, [clip], batch_size=batch_size, **facts)
+    key = rows_key(run, frame.to_dict("list"), list(pictures), images)
+    with reported(out, ["results.csv", "rows.parquet"], key) as (write, parts):
+        results, scored = measure(
+            clip,
+            benchmark,
+            frame,
+            images,
+            template=template,
+            seed=seed,
+            batch_size=batch_size,
+            options=counting,
+            progress=not quiet,
+            keep=parts,
+        )
+        note = rule_notes(results, rule) if rule else results.get("missing", "")
+        results = results.assign(scorer=clip.name, ceiling=np.nan, note=note)
+        write(results, facts | {"model": clip.weights_hash, **count(scored)}, scored)
+    say_done(out, scored, quiet)
     return results, scored
 
 
@@ -210,21 +222,29 @@ def evaluate_grounding(
     """
     methods = check_methods(methods)
     frame = sample(load_benchmark(benchmark, data, images), limit, seed)
-    run = {"images": images, "out": out, "quiet": quiet, "batch_size": batch_size}
-    measured = {method: ground(clip, frame, method, **run) for method in methods}
-    if blip is not None:
-        measured[f"BLIP {blip.name}"] = ground(blip, frame, BLIP_METHOD, **run)
-    found = pd.concat(
-        [estimates(measured, seed=seed).assign(group="all"), estimates(measured, "group", seed)]
-    )
-    found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # a single group is "all"
-    results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
-    results["note"] = [f"{n} undefined" if n else "" for n in results["undefined"]]
-    every = pd.concat([rows.assign(scorer=name) for name, rows in measured.items()])
-    facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "model": clip.weights_hash}
-    finish(out, results, every, facts, quiet)
-    shutil.rmtree(Path(out) / "parts", ignore_errors=True)
+    names = {method: (clip, method) for method in methods}
+    names |= {f"BLIP {blip.name}": (blip, BLIP_METHOD)} if blip is not None else {}
+    facts = {"benchmark": benchmark, "seed": seed, "limit": limit}
+    run = run_key(__file__, [clip, blip], methods=list(names), batch_size=batch_size, **facts)
+    key = rows_key(run, frame.to_dict("list"), frame["image"].tolist(), images)
+    with reported(out, ["results.csv", "rows.parquet"], key) as (write, parts):
+        settings = {"images": images, "keep": parts, "quiet": quiet, "batch_size": batch_size}
+        measured = {n: ground(model, frame, m, **settings) for n, (model, m) in names.items()}
+        by_group = estimates(measured, "group", seed)
+        found = pd.concat([estimates(measured, seed=seed).assign(group="all"), by_group])
+        found = found.drop_duplicates(["scorer", "metric", "value", "n"])  # one group is "all"
+        results = found.rename(columns={"metric": "measure"}).assign(chance=np.nan, ceiling=np.nan)
+        results["note"] = [f"{n} undefined" if n else "" for n in results["undefined"]]
+        every = pd.concat([rows.assign(scorer=name) for name, rows in measured.items()])
+        write(results, facts | {"model": clip.weights_hash, **count(every)}, every)
+    say_done(out, every, quiet)
     return results, next(iter(measured.values()))
+
+
+def say_done(out, rows: pd.DataFrame, quiet: bool) -> None:
+    """Say where the results are, and how many rows have an error."""
+    line = "{}: {rows} rows, {errors} with an error"
+    say(quiet, line.format(Path(out) / "results.csv", **count(rows)))
 
 
 def folder_of(data) -> Path:

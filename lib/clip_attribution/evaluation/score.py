@@ -11,14 +11,14 @@ from ..attribution import attribute
 from ..attribution.registry import get_method
 from ..errors import UserError
 from ..io import parts
+from ..io.keys import rows_key, run_key
+from ..io.output import claim, make_folder
 from ..io.tables import digest, read_pairs
 from ..metrics.misalignment import ref_clip_score, score_pairs
 from ..models.clip import load_clip
 from ..trace.references import reference_cosines
-from ..versions import package_version
+from ..versions import versions
 
-PACKAGES = ("clip-attribution", "torch", "open_clip_torch")
-MODEL_FACTS = ("name", "pretrained", "activation", "weights_hash", "device", "dtype")
 WORDS = (
     ("word_index", pa.int64()),
     ("word", pa.string()),
@@ -61,7 +61,7 @@ def score_file(
     if not root.is_dir():
         raise UserError(f"the image root {root} is not a folder")
     get_method(options.get("method", "clip4dm"))
-    parts.make_folder(out)
+    make_folder(out)
     clip = load_clip(
         model, pretrained, model_config=model_config, device=device, precision=precision
     )
@@ -106,15 +106,17 @@ def score_table(
     options = dict(method=method, start_layer=start_layer, template=template, alignment=alignment)
     options |= dict(decision=decision, epsilon=epsilon, variant=variant)
     options |= dict(batch_size=batch_size, pos=pos)
-    tagger, tagger_fact = find_tagger(pos)
-    facts = run_facts(clip, options) | tagger_fact
-    chunks = parts.cut(table, shard, chunk_rows)
-    keys = [parts.chunk_key(facts, chunk, image_root) for chunk in chunks]
-    report = facts | {"shard": shard and list(shard), "key": digest(facts, shard, keys)}
+    tagger, facts = find_tagger(pos)
+    chunks, run = parts.cut(table, shard, chunk_rows), run_key(__file__, [clip], **options, **facts)
+    keys = [
+        rows_key(
+            run, (str(chunk.schema), chunk.to_pydict()), chunk["image"].to_pylist(), image_root
+        )
+        for chunk in chunks
+    ]
+    report = {"options": options, "model": clip.facts(), "versions": versions(), **facts}
+    report |= {"shard": shard and list(shard), "key": digest(run, shard, keys)}
     files = parts.output_files(out, shard)
-    if done := parts.finished(files, report["key"]):
-        say(quiet, f"{files.report} is of a complete run with these inputs: nothing to do")
-        return done
 
     def compute(chunk):
         try:
@@ -122,8 +124,12 @@ def score_table(
         except torch.OutOfMemoryError:
             raise UserError(f"out of memory: take a batch size below {batch_size}") from None
 
-    done = parts.compute_parts(files.parts, chunks, keys, compute, quiet)
-    report = parts.finish(files, done, schemas(table, pos), report)
+    with claim(files.report, [files.words, files.pairs], report["key"]) as done:
+        if done:
+            say(quiet, f"{files.report} is of a complete run with these inputs: nothing to do")
+            return done
+        paths = parts.compute_parts(files.parts, chunks, keys, compute, quiet)
+        report = parts.finish(files, paths, schemas(table, pos), report)
     say(quiet, "{}: {rows} rows, {errors} with an error".format(files.pairs, **report))
     return report
 
@@ -143,13 +149,6 @@ def find_tagger(pos):
 
     tagger = load_tagger()
     return tagger, {"tagger": tagger_name(tagger)}
-
-
-def run_facts(clip, options):
-    """What decides the values besides the rows: options, model, versions."""
-    model = {name: str(getattr(clip, name)) for name in MODEL_FACTS}
-    versions = {name: package_version(name) for name in PACKAGES}
-    return {"options": options, "model": model, "versions": versions}
 
 
 def score_chunk(clip, chunk, image_root, options, tagger):

@@ -24,6 +24,7 @@ from ..display.explanation import Explanation, as_seen, heat_map, label, unit
 from ..errors import UserError
 from ..io.images import open_image
 from ..metrics.misalignment import EPSILON, clip_score, decide, f_clip_score
+from ..models.locks import lock_of
 from ..trace.features import encode_pixels
 from ..trace.pooling import can_trim, encode_text, text_rows
 from .words import substitute, suggestions
@@ -113,7 +114,8 @@ class Session:
         ids = self.clip.tokenizer([self.template + caption for caption in captions])
         if can_trim(self.clip.model):
             ids = ids[:, : int(text_rows(self.clip.model, ids).max()) + 1]
-        features = encode_text(self.clip.model, ids.to(self.clip.device)).float()
+        with lock_of(self.clip):
+            features = encode_text(self.clip.model, ids.to(self.clip.device)).float()
         return normalize(features, dim=-1).cpu().numpy()
 
     def explain(self, picture: Picture, caption: str, settings: Settings, word=None) -> Explanation:

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..errors import UserError
+from ..models.locks import lock_of, locked
 from ..text.words import caption_fault
 from ..trace.features import distinct
 from ..trace.pooling import can_trim, encode_text, text_rows
@@ -98,7 +99,9 @@ def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int
                 refs, image_of = distinct([images[rows[i]] for i in used])
                 kept = [p for p in pixels if not isinstance(p, str)]
                 constants = torch.stack([features[texts[rows[i]]] for i in used])
-                maps[used] = compute(_batch(clip, kept, constants, image_of)).cpu().numpy()
+                batch = _batch(clip, kept, constants, image_of)
+                with lock_of(clip):
+                    maps[used] = compute(batch).cpu().numpy()
             bar.update(len(rows))
             yield np.array(rows), maps, reasons
 
@@ -130,6 +133,7 @@ def batches(images: list, size: int) -> Iterator[list[int]]:
         yield batch
 
 
+@locked
 def text_features(clip, texts: list[str]) -> dict[str, Tensor]:
     """Unit features [D], float32 on the CPU, of each distinct text; over-long texts are cut."""
     found: dict[str, Tensor] = {}

@@ -37,6 +37,7 @@ from ..attribution.frames import Facts, no_words, words_frame
 from ..attribution.registry import get_method, resolve_layers
 from ..attribution.view import View
 from ..errors import UserError
+from ..models.locks import locked
 from ..text.concepts import concept_of_token, read_concepts
 from ..text.words import Word, merge
 from ..trace.features import distinct
@@ -169,6 +170,7 @@ def interactions(
     return Interactions(maps, words, facts.frame(pairs))
 
 
+@locked
 def one_batch(clip, part: pd.DataFrame, tower, options: Options, level: str, facts: Facts) -> list:
     """[(captions, {row: values [words, 1 + patches]})] of some pairs; faults go to facts."""
     refs, image_of = distinct(list(part["image"]))

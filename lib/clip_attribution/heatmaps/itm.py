@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from ..errors import UserError
 from ..models.blip import Blip, read_text
+from ..models.locks import lock_of
 from ..trace.features import distinct
 from .engine import batches
 from .pixels import read_pixels
@@ -209,7 +210,8 @@ def _run(blip, images, texts, compute, shape, read: Callable, batch_size, progre
             found = np.full((len(rows), *shape), np.nan, np.float32)
             if used:
                 batch = _batch(blip, pixels, [image_of[i] for i in used], [ids[i] for i in used])
-                found[used] = compute(batch).cpu().numpy()
+                with lock_of(blip):
+                    found[used] = compute(batch).cpu().numpy()
             bar.update(len(rows))
             yield np.array(rows), found, reasons
 

@@ -11,6 +11,7 @@ from ..attribution.registry import get_method, resolve_layers
 from ..attribution.view import View
 from ..errors import UserError
 from ..io.images import open_image
+from ..models.locks import locked
 from ..trace.hooks import count_layers, trace
 from ..trace.pooling import image_layout
 from ..trace.sites import find_sites
@@ -65,6 +66,7 @@ def image_attribution(
     return np.concatenate(maps) if maps else np.zeros(shape, np.float32)
 
 
+@locked
 def trace_images(clip, pixels, constants, start: int, gradient: bool = True, image_of=None):
     """Trace the image tower from block `start` on, on pixels [B, 3, h, w].
 

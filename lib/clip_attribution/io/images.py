@@ -33,7 +33,7 @@ def open_image(ref, root: str | os.PathLike | None = None) -> Image.Image:
     text = os.fsdecode(ref)
     if text.startswith("scene:"):
         return _scene(text)
-    return _read(_locate(text, root), text)
+    return _read(locate(text, root), text)
 
 
 def _scene(text: str) -> Image.Image:
@@ -45,7 +45,8 @@ def _scene(text: str) -> Image.Image:
         raise ImageError(f"not a scene (scene:SEED:INDEX[:SIZE]): {_shown(text)}") from None
 
 
-def _locate(text: str, root) -> Path:
+def locate(text: str, root=None) -> Path:
+    """The file of a path under an image root (see `open_image`). Raises ImageError."""
     if not text.strip():
         raise ImageError(f"no image given: {_shown(text)}")
     if "\0" in text:

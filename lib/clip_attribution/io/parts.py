@@ -1,30 +1,25 @@
 """A long table computed chunk by chunk into files, so that a stopped run goes on where it was.
 
-Each finished chunk of rows is kept under DIR/parts, named by a key of everything that decides its
-values. A restart takes what has its key and computes the rest; at the end the parts are joined into
-the final files, one in memory at a time, and removed.
+Each finished chunk of rows is kept under DIR/parts, named by its key (`keys`), which its metadata
+repeats. A restart takes what has its key and computes the rest; at the end the parts are joined
+into the final files, one in memory at a time, and removed. Nothing else is removed.
 """
 
-import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ..errors import UserError, one_line
-from .tables import digest, join_parquet, read_json, write_json, write_parquet
+from ..errors import UserError
+from .output import make_folder, seal
+from .tables import clear, join_parquet, write_parquet
 
 Files = namedtuple("Files", "words pairs report parts")
-
-
-def make_folder(path):
-    """Make a folder for results; UserError when it cannot be made."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror or one_line(error)}") from None
+MARK = b"clip-attribution"  # metadata that a part is known by
+ENDINGS = ".words.parquet", ".pairs.parquet"  # of a score; the second is written second
 
 
 def output_files(out, shard):
@@ -42,39 +37,69 @@ def cut(table, shard, chunk_rows):
     return [table.slice(row, min(chunk_rows, stop - row)) for row in starts]
 
 
-def chunk_key(facts, chunk, image_root):
-    """The key of one chunk: facts, column types, cells, size and time of its images."""
-    pictures = [picture_state(image, image_root) for image in chunk["image"].to_pylist()]
-    return digest(facts, chunk.schema.to_string(), chunk.to_pylist(), pictures)
+def kept(path: Path, compute) -> pa.Table:
+    """The table at `path`, whose name begins with its key; computed and written if not there.
+
+    A file that cannot be read is computed anew. Raises UserError for one of another origin.
+    """
+    found = read_part(path)
+    if found is None:
+        found = compute()
+        make_folder(path.parent)
+        write_part(found, path)
+        found = read_part(path)  # the same form, whether it was computed or read
+    return found
 
 
-def picture_state(image, image_root):
-    """Size and time of change of an image file, or None where there is no such file."""
+def write_part(table: pa.Table, path: Path) -> None:
+    """Write a table with the key that its name begins with."""
+    key = path.name.split(".")[0]
+    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), MARK: key.encode()})
+    write_parquet(marked, path)
+
+
+def read_part(path: Path) -> pa.Table | None:
+    """A table that `write_part` wrote; None where there is none, or a damaged one."""
     try:
-        stat = (Path(image_root or ".") / (image or "")).stat()
-    except (OSError, ValueError):  # absent, or no possible path: the row's error will say so
+        found = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException):
         return None
-    return stat.st_size, stat.st_mtime_ns
+    if not is_part(found.schema, path):
+        raise UserError(f"{path} is not of this run: choose another folder")
+    return found
 
 
-def finished(files, key):
-    """The report of an earlier complete run with the same key, or None."""
-    if not all(path.is_file() for path in files[:3]):
-        return None
-    report = read_json(files.report)
-    return report if report.get("key") == key else None
+def is_part(schema: pa.Schema, path: Path) -> bool:
+    """Whether a file with this schema is a part of this name."""
+    return (schema.metadata or {}).get(MARK, b"").decode() == path.name.split(".")[0]
+
+
+def remove_parts(folder: Path, endings=(".parquet",)) -> None:
+    """Remove the parts of these endings, and the folder unless something else lies in it."""
+    for path in list(folder.glob("*.parquet")):
+        if path.name[16:] in endings:
+            clear(path)
+            try:
+                own = is_part(pq.read_schema(path), path)
+            except (OSError, pa.ArrowException):
+                own = False
+            if own:
+                path.unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError:  # absent, or not empty
+        pass
 
 
 def compute_parts(folder, chunks, keys, compute, quiet):
     """Compute the chunks that have no part yet; return the paths (words, pairs) of all parts."""
     make_folder(folder)
-    parts = [(folder / f"{key}.words.parquet", folder / f"{key}.pairs.parquet") for key in keys]
+    parts = [tuple(folder / f"{key}{ending}" for ending in ENDINGS) for key in keys]
     with progress_bar(sum(map(len, chunks)), quiet) as bar:
-        for chunk, (words_path, pairs_path) in zip(chunks, parts, strict=True):
-            if not pairs_path.exists():  # written second, so its words are there too
-                words, pairs = compute(chunk)
-                write_parquet(words, words_path)
-                write_parquet(pairs, pairs_path)
+        for chunk, paths in zip(chunks, parts, strict=True):
+            if any(read_part(path) is None for path in paths):
+                for table, path in zip(compute(chunk), paths, strict=True):
+                    write_part(table, path)
             bar.update(len(chunk))
     return parts
 
@@ -90,19 +115,10 @@ def finish(files, parts, schemas, report):
 
     Returns the report with the numbers of rows and of rows with an error.
     """
-    files.report.unlink(missing_ok=True)  # until the new one, the folder counts as unfinished
-    remove_leftovers(files)
     join_parquet([words for words, _ in parts], files.words, schemas[0])
     join_parquet([pairs for _, pairs in parts], files.pairs, schemas[1])
     errors = pq.read_table(files.pairs, columns=["error"])["error"]
     report = report | {"rows": len(errors), "errors": len(errors) - errors.null_count}
-    write_json(report, files.report)
-    shutil.rmtree(files.parts)
+    report = seal(files.report, [files.words, files.pairs], report)
+    remove_parts(files.parts, ENDINGS)
     return report
-
-
-def remove_leftovers(files):
-    """Remove the temporary files of a run that was killed while it joined."""
-    for path in files[:3]:
-        for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)

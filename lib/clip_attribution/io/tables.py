@@ -5,14 +5,20 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import time
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+from socket import gethostname
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
 
+STARTED = time.time_ns()  # tells this process from an earlier one of the same number
 TEXT_COLUMNS = ("image", "caption")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -170,21 +176,49 @@ def digest(*parts):
 
 @contextmanager
 def atomic_path(path):
-    """Give a temporary path beside `path`; rename it to `path` on success, remove it on an error.
+    """Give a temporary path for `path`; rename it to `path` on success, remove it on an error.
 
-    Raises UserError when the folder cannot be written.
+    It lies in a hidden folder beside `path` that names its owner, and what a killed process left
+    there is removed first. Raises UserError when the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        clear(path)
+        with TemporaryDirectory(".tmp", temporary_name(path), path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or one_line(error)}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path):
+    """How the names begin of what this process writes beside `path` for a while."""
+    host = re.sub(r"[^A-Za-z0-9]", "_", gethostname())[:40]
+    return f".{path.name[:120]}.{host}-{os.getpid()}-{STARTED}."
+
+
+def clear(path, ending=".tmp"):
+    """Remove what processes of this host that are gone left while they wrote `path`."""
+    begin, _, own = temporary_name(path).rpartition(f"-{os.getpid()}-")
+    for left in path.parent.glob(f"{escape(begin)}-*{ending}"):
+        pid, _, rest = left.name[len(begin) + 1 :].partition("-")
+        alive = rest.startswith(own) if pid == str(os.getpid()) else is_alive(pid)
+        if not alive:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def is_alive(pid):
+    """Whether this host runs a process of this number; what is no number counts as alive."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError, ValueError):
+        pass
+    return True
 
 
 def write_parquet(table, path):

@@ -25,7 +25,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from ..errors import UserError, one_line
 from ..text.words import caption_fault
-from .clip import _device, hash_of_weights
+from .clip import _device
+from .fingerprint import PROBE, fingerprint, hash_of_weights
 from .hub import hub_without_waiting
 
 # The weights behind LAVIS' `blip_image_text_matching`: fine-tuned for retrieval on COCO.
@@ -61,6 +62,10 @@ class Blip:
     def weights_hash(self) -> str:
         """As of a `Clip`."""
         return hash_of_weights(self.model)
+
+    def fingerprint(self) -> dict:
+        """As of a `Clip`."""
+        return fingerprint(self, self.tokenizer(PROBE)["input_ids"])
 
 
 def load_blip(

@@ -7,7 +7,6 @@ QuickGELU: OpenAI's and some other weights were trained with x * sigmoid(1.702 x
 and give wrong numbers without it. open_clip only warns; here `model_sources.quick_gelu` decides.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,7 +25,9 @@ from torchvision.transforms import Compose
 
 from ..errors import UserError, one_line
 from . import checkpoints
+from .fingerprint import PROBE, fingerprint, hash_of_weights
 from .hub import hub_without_waiting
+from .locks import locked
 from .sources import find_source
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,6 +49,7 @@ class Clip:
     embed_dim: int
     config: dict = field(default_factory=dict, repr=False)  # what a checkpoint says of a model
 
+    @locked
     @torch.no_grad()
     def encode_images(self, images: list[Image.Image]) -> torch.Tensor:
         """Unit-length image features, float32 [n, D], on the model's device."""
@@ -57,6 +59,7 @@ class Clip:
         features = self.model.encode_image(pixels.to(self.device, self.dtype), normalize=False)
         return F.normalize(features.float(), dim=-1)
 
+    @locked
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Unit-length text features, float32 [n, D]; over-long texts are cut as open_clip does."""
@@ -69,6 +72,16 @@ class Clip:
     def weights_hash(self) -> str:
         """See `hash_of_weights`."""
         return hash_of_weights(self.model)
+
+    def facts(self) -> dict[str, str]:
+        """What is said of the model in the record of a result."""
+        names = ("name", "pretrained", "activation", "weights_hash", "device", "dtype")
+        return {name: str(getattr(self, name)) for name in names}
+
+    def fingerprint(self) -> dict:
+        """What decides the model's values (see `io.keys`): weights as they are now, the whole
+        configuration, and what preprocessing and tokenizer make of a probe."""
+        return fingerprint(self, self.tokenizer([PROBE])) | {"config": self.config}
 
     @property
     def logit_scale(self) -> float:
@@ -88,16 +101,6 @@ class Clip:
         holder = self.model.visual if trunk is None else getattr(trunk, "patch_embed", None)
         size = getattr(holder, "grid_size", None)
         return None if size is None else tuple(size)
-
-
-def hash_of_weights(model: torch.nn.Module) -> str:
-    """First 16 hex digits of SHA-256 over sorted names, shapes and bytes of the state dict."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def load_clip(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError, one_line
+from .fingerprint import PROBE, hash_of_weights
 from .hub import hub_without_waiting
 
 DEFAULT = "facebook/bart-large-mnli"
@@ -45,6 +46,8 @@ def load_nli(name_or_folder=DEFAULT, device="auto", batch_size: int = 32):
             found[rows] = scores(*map(list, zip(*(pairs[row] for row in rows), strict=True)))
         return found
 
+    ids = tokenizer([PROBE])["input_ids"]
+    entailment.fingerprint = lambda: (hash_of_weights(model), model.config.to_dict(), ids, cut)
     return entailment
 
 

@@ -6,11 +6,18 @@ The figure graph runs this once before the notebooks; run by hand, a notebook co
 itself.
 """
 
+from ..errors import stop_while_importing
+
+if __name__ == "__main__":
+    stop_while_importing("python -m clip_attribution.studies.shared_table")
+
 import argparse
 import sys
+from pathlib import Path
 
-from ..errors import UserError
-from ..io.tables import write_json
+from ..errors import UserError, exit_status
+from ..io.output import only_own
+from ..io.tables import read_json, write_json
 from ..models.clip import load_clip
 from .foils.table import AblationTable, ablation_table
 from .sample import data_facts, image_root, load_pairs
@@ -59,16 +66,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--receipt", required=True, help="JSON file that says what was computed")
     args = vars(parser.parse_args(argv))
     model, pretrained, receipt = (args.pop(name) for name in ("model", "pretrained", "receipt"))
-    try:
+
+    def run():
+        only_own(Path(receipt), lambda path: {"weights_hash", "data"} <= read_json(path).keys())
         clip = load_clip(model or None, pretrained or None)
         table = shared_table(clip, **args, progress=sys.stderr.isatty())
         facts = data_facts(table.pairs, args["dataset"], args["data"])
         write_json({"weights_hash": clip.weights_hash, "data": facts, "parameters": args}, receipt)
-    except UserError as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(report(table))
-    return 0
+        print(report(table))
+
+    return exit_status(parser.prog, run)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Unit features of distinct captions and images: pixels live for one batch only.
 
-With `keep`, a folder, every finished chunk lies there as a file named by what decides its values
-(model, captions or images with their size and time of change), so that a stopped run goes on.
+With `keep`, a folder, every finished chunk lies there as a file named by its key, so that a stopped
+run goes on.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
 from ..errors import ImageError
 from ..io.images import open_image
-from ..io.parts import picture_state
-from ..io.tables import digest, write_parquet
+from ..io.keys import rows_key, run_key
+from ..io.parts import kept
 from .features import encode_pixels
 
 CHUNK = 2048  # captions or images in a file
@@ -33,7 +32,7 @@ def encode_texts(
         return dict(zip(part, features, strict=True)), {}
 
     run = {"batch_size": batch_size, "progress": progress, "keep": keep}
-    return in_chunks("captions", list(texts), encode, (model_facts(clip), template), **run)[0]
+    return in_chunks(clip, "captions", list(texts), encode, template=template, **run)[0]
 
 
 def encode_views(
@@ -41,7 +40,7 @@ def encode_views(
 ) -> tuple[dict, dict]:
     """Unit features {view: float32 [D]} of views (path, crop), and {view: reason} of the others."""
     run = {"batch_size": batch_size, "progress": progress, "keep": keep}
-    views, states = list(views), partial(picture_state, image_root=root)
+    views = list(views)
     with ThreadPoolExecutor(2) as pool:
 
         def encode(part):
@@ -53,55 +52,57 @@ def encode_views(
             reasons = {v: p for v, p in read.items() if isinstance(p, str)}
             return dict(zip(good, features, strict=True)), reasons
 
-        return in_chunks(
-            "images", views, encode, model_facts(clip), lambda view: states(view[0]), **run
-        )
+        return in_chunks(clip, "images", views, encode, root=root, **run)
 
 
 def in_chunks(
-    what: str, items: list, encode, facts, state=None, *, batch_size, progress, keep
+    clip, what: str, items: list, encode, *, template="", root=None, batch_size, progress, keep
 ) -> tuple[dict, dict]:
     """({item: feature}, {item: reason}) of encode(batch) over all items, chunk by chunk.
 
-    facts and state(item) decide with the items themselves under what name a chunk is kept.
+    what: "images" for items (path, crop) below root, "captions" for texts behind a template.
     """
     found: dict = {}
     reasons: dict = {}
+    run = keep and run_key(__file__, [clip], what=what, template=template, batch_size=batch_size)
     with tqdm(total=len(items), desc=what, unit=what[:-1], disable=not progress) as bar:
+
+        def compute(chunk):
+            own: tuple[dict, dict] = ({}, {})
+            for at in range(0, len(chunk), batch_size):
+                batch = chunk[at : at + batch_size]
+                for known, new in zip(own, encode(batch), strict=True):
+                    known |= new
+                bar.update(len(batch))
+            return own
+
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
-            key = digest(what, facts, chunk, [state(item) for item in chunk] if state else ())
-            path = Path(keep) / f"{key}.parquet" if keep else None
-            if path and path.exists():
-                own = read_features(path, chunk)
-                bar.update(len(chunk))
+            if keep:
+                images = [view[0] for view in chunk] if what == "images" else ()
+                path = Path(keep) / f"{rows_key(run, chunk, images, root)}.parquet"
+                make = partial(feature_table, chunk, compute)
+                own = read_features(kept(path, make), chunk)
             else:
-                own = {}, {}
-                for at in range(0, len(chunk), batch_size):
-                    batch = chunk[at : at + batch_size]
-                    for known, new in zip(own, encode(batch), strict=True):
-                        known |= new
-                    bar.update(len(batch))
-                if path:
-                    write_features(path, chunk, *own)
+                own = compute(chunk)
             found, reasons = found | own[0], reasons | own[1]
+            bar.update(min(start + CHUNK, len(items)) - bar.n)
     return found, reasons
 
 
-def write_features(path: Path, chunk: list, features: dict, reasons: dict) -> None:
-    """Write one chunk: a row an item, in order, with its feature or its reason."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def feature_table(chunk: list, compute) -> pa.Table:
+    """One chunk: a row an item, in order, with its feature or its reason."""
+    features, reasons = compute(chunk)
     values = [features[item].numpy() if item in features else None for item in chunk]
     columns = {
         "feature": pa.array(values, pa.list_(pa.float32())),
         "reason": pa.array([reasons.get(item) for item in chunk], pa.string()),
     }
-    write_parquet(pa.table(columns), path)
+    return pa.table(columns)
 
 
-def read_features(path: Path, chunk: list) -> tuple[dict, dict]:
-    """({item: feature}, {item: reason}) of a chunk that was written."""
-    table = pq.read_table(path)
+def read_features(table: pa.Table, chunk: list) -> tuple[dict, dict]:
+    """({item: feature}, {item: reason}) of a chunk's table."""
     rows = zip(chunk, table["feature"].to_numpy(), table["reason"].to_pylist(), strict=True)
     features, reasons = {}, {}
     for item, values, reason in rows:
@@ -110,11 +111,6 @@ def read_features(path: Path, chunk: list) -> tuple[dict, dict]:
         else:
             reasons[item] = reason
     return features, reasons
-
-
-def model_facts(clip) -> tuple:
-    """What decides a feature besides what is encoded."""
-    return clip.weights_hash, clip.name, str(clip.dtype), clip.config
 
 
 def crop_image(image, crop):

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..io.images import ImageError, open_image
+from ..models.locks import locked
 from .rows import encode_image
 
 
@@ -30,6 +31,7 @@ def read_pixels(clip, ref, root=None) -> Tensor | str:
         return str(error)
 
 
+@locked
 def encode_pixels(clip, pixels: list[Tensor]) -> Tensor:
     """Normalised features [n, D], float32 on the CPU, of preprocessed images [3, s, s]."""
     with torch.no_grad():

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..models.locks import lock_of
 from .layouts import Layout, layout_of
 from .reading import (
     Reading,
@@ -233,6 +234,7 @@ def trace(
     t = Trace(sites, start, tower, create_graph)
     kept = [site for site in sites if site.key in t._names]
     with ExitStack() as stack:
+        stack.enter_context(lock_of(model))
         if create_graph:  # fused kernels have no second derivative
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         else:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import normalize
 
+from ..models.locks import lock_of, locked
 from .hooks import HALF_SCALE
 from .pooling import can_trim, encode_text, text_rows, text_tower
 from .reading import widen
@@ -94,6 +95,7 @@ def watched_embeddings(model: nn.Module, create_graph: bool = False) -> Iterator
         return out
 
     with ExitStack() as stack:
+        stack.enter_context(lock_of(model))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH) if create_graph else frozen(model))
         stack.callback(embedding_layer(model).register_forward_hook(watch).remove)
         stack.enter_context(torch.enable_grad())
@@ -108,11 +110,12 @@ def frozen(model: nn.Module):
 @contextmanager
 def given_embeddings(model: nn.Module, embeddings: Tensor) -> Iterator[None]:
     """Let a forward read these token embeddings [B, n, d] in place of those of its ids."""
-    handle = embedding_layer(model).register_forward_hook(lambda module, args, out: embeddings)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with lock_of(model):
+        handle = embedding_layer(model).register_forward_hook(lambda *_: embeddings)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 def trimmed(model: nn.Module, ids: Tensor) -> Tensor:
@@ -120,6 +123,7 @@ def trimmed(model: nn.Module, ids: Tensor) -> Tensor:
     return ids[:, : int(text_rows(model, ids).max()) + 1] if can_trim(model) else ids
 
 
+@locked
 @torch.no_grad()
 def encode_distinct(clip, texts: list[str]) -> Tensor:
     """Unit features [len(texts), D]; each distinct text is encoded once, with others as long."""

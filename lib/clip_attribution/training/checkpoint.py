@@ -13,26 +13,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..errors import UserError
-from ..io.parts import picture_state
-from ..io.tables import atomic_path, digest, write_json
+from ..errors import UserError, one_line
+from ..io.keys import rows_key, run_key
+from ..io.output import seal
+from ..io.tables import atomic_path
 
 STATE, FINAL, LOG, FACTS = "checkpoint.safetensors", "model.safetensors", "log.jsonl", "run.json"
 
 
-def run_key(clip, examples, cfg: dict) -> str:
-    """What decides the result: weights, pairs with their images and parse, options."""
-    root = examples.pictures.root
-    images = [picture_key(ref, root) for ref in examples.images]
-    rows = images, examples.captions, examples.concepts
-    return digest(clip.weights_hash, rows, sorted(cfg.items()))
+def key_of(clip, examples, cfg: dict) -> str:
+    """What decides the result (see `io.keys`): model, pairs with their images and parse, options,
+    code."""
+    rows = examples.captions, [[tuple(span) for span in own] for own in examples.concepts]
+    run = run_key(finetune_file(), [clip], **cfg)
+    return rows_key(run, rows, examples.images, examples.pictures.root)
 
 
-def picture_key(ref, root) -> tuple:
-    """A path with the size and time of its file (None for a scene), or what an image shows."""
-    if hasattr(ref, "tobytes"):
-        return ref.size, ref.mode, digest(ref.tobytes())
-    return str(ref), picture_state(ref, root)
+def finetune_file() -> str:
+    """The module whose imports are the code of a run."""
+    return str(Path(__file__).with_name("finetune.py"))
 
 
 def save_checkpoint(out: Path, key: str, model, optimizer, state: dict, step: int, log: list):
@@ -76,29 +75,34 @@ def save_final(out: Path, key: str, clip, facts: dict, log: list) -> None:
     metadata = {"format": "pt", "key": key, "training": json.dumps(facts), **description}
     write_log(out, log)
     write_tensors(out / FINAL, dict(clip.model.state_dict()), metadata)
-    write_json({"key": key, "model": clip.name, **facts}, out / FACTS)
+    seal(out / FACTS, [out / FINAL, out / LOG], {"key": key, "model": clip.name, **facts})
     (out / STATE).unlink(missing_ok=True)
 
 
-def load_final(out: Path, key: str, model) -> list | None:
-    """Load the weights of a finished run with this key into the model; its log, or None."""
-    if not (out / FINAL).is_file() or not (out / FACTS).is_file():
-        return None
-    tensors, metadata = read_tensors(out / FINAL)
-    if metadata.get("key") != key:
-        raise UserError(
-            f"{out} holds a finished run with other options, weights or pairs: choose "
-            "another folder"
-        )
-    model.load_state_dict(tensors)
+def load_final(out: Path, model) -> list:
+    """Load the weights of a finished run into the model; its log."""
+    model.load_state_dict(read_tensors(out / FINAL)[0])
     return read_rows(out / LOG)
 
 
 def write_tensors(path: Path, tensors: dict, metadata: dict) -> None:
-    """Write a safetensors file, atomically."""
+    """Write a safetensors file, atomically; the same tensors and metadata give the same bytes.
+
+    The library shuffles the metadata: it is written anew, sorted, in the place that it takes.
+    """
     whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata)
+        try:
+            save_file(whole, temporary, metadata)
+        except SafetensorError as reason:  # how it says that the disk is full
+            raise UserError(f"cannot write {path}: {one_line(reason)}") from None
+        with open(temporary, "rb+") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+            header["__metadata__"] = dict(sorted(metadata.items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def read_tensors(path: Path) -> tuple[dict, dict]:

@@ -11,8 +11,14 @@ without --lam it is set so that over the first 20 batches its gradient on the te
 given.
 """
 
+from ..errors import stop_while_importing
+
+if __name__ == "__main__":
+    stop_while_importing("python -m clip_attribution.training.finetune")
+
 import math
 import sys
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace as changed
 from pathlib import Path
@@ -22,11 +28,22 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ..errors import UserError
+from ..errors import UserError, exit_status
+from ..io.output import claim
 from ..io.tables import read_pairs
 from ..models.clip import Clip, load_clip
 from . import distributed
-from .checkpoint import load_checkpoint, load_final, run_key, save_checkpoint, save_final
+from .checkpoint import (
+    FACTS,
+    FINAL,
+    LOG,
+    STATE,
+    key_of,
+    load_checkpoint,
+    load_final,
+    save_checkpoint,
+    save_final,
+)
 from .examples import Examples, negatives_of, read_examples
 from .finetune_options import PRECISIONS, build_parser, check_options
 from .objective import Weights, accumulate_gradients, make_part
@@ -56,17 +73,35 @@ def finetune(
         raise UserError("save_every must be at least 1")
     rank, world = distributed.start(clip.device)
     cfg = check_options(options, clip, examples, world)
-    out, key = Path(out), run_key(clip, examples, cfg)
+    out, key = Path(out), key_of(clip, examples, cfg)
     model = deepcopy(clip.model).float().requires_grad_(True)
-    tuned = changed(clip, model=model, pretrained=str(out / "model.safetensors"))
-    log = load_final(out, key, model)
-    distributed.agree((key, log is not None), world)
-    if log is None:
-        out.mkdir(parents=True, exist_ok=True)
-        run = Run(tuned, examples, cfg, rank, world)
-        log = train(run, out, key, save_every, progress)
+    tuned = changed(clip, model=model, pretrained=str(out / FINAL))
+    files = [out / name for name in (FINAL, LOG, STATE)]
+    with claim_first(out / FACTS, files, key, rank, world) as done:
+        if done:
+            log = load_final(out, model)
+        else:
+            run = Run(tuned, examples, cfg, rank, world)
+            log = train(run, out, key, save_every, progress)
     model.to(clip.dtype).requires_grad_(False)
     return tuned, pd.DataFrame(log)
+
+
+@contextmanager
+def claim_first(receipt: Path, files: list[Path], key: str, rank: int, world: int):
+    """`claim` by the first process, for all of them; yields whether the run is finished."""
+    fault, done = "", None
+    with ExitStack() as stack:
+        try:
+            if rank == 0:
+                done = stack.enter_context(claim(receipt, files[:2], key, files[2:]))
+        except UserError as error:
+            fault = str(error)
+        fault, done = distributed.everyones((fault, done is not None), world)[0]
+        if fault:
+            raise UserError(fault)
+        distributed.agree(key, world)
+        yield done
 
 
 def train(run: "Run", out: Path, key: str, save_every: int, progress: bool) -> list[dict]:
@@ -204,24 +239,19 @@ def make_optimizer(model, cfg: dict) -> torch.optim.AdamW:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line, see the module's docstring. 0: done, 2: unusable arguments, 130: stopped."""
+    """Command line, see the module's docstring. 0: done, 2: unusable, 130 or 143: stopped."""
     parser = build_parser(__doc__.split("\n")[0])
     args = vars(parser.parse_args(argv))
-    try:
+
+    def run():
         folder = run_command(**args)
-    except UserError as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"{parser.prog}: stopped; the same command goes on from the last checkpoint",
-            file=sys.stderr,
-        )
-        return 130
+        print(folder / "model.safetensors", folder / "log.jsonl", sep="\n")
+
+    try:
+        hint = "the same command goes on from the last checkpoint"
+        return exit_status(parser.prog, run, hint)
     finally:
         distributed.stop()
-    print(folder / "model.safetensors", folder / "log.jsonl", sep="\n")
-    return 0
 
 
 def run_command(

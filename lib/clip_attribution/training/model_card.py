@@ -7,9 +7,15 @@ a 95 % bootstrap interval and the number of pairs, beside chance and the same ar
 untrained weights.
 """
 
+from ..errors import stop_while_importing
+
+if __name__ == "__main__":
+    stop_while_importing("python -m clip_attribution.training.model_card")
+
 import argparse
 import json
 import platform
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +26,10 @@ import torch
 from safetensors import safe_open
 
 from ..attribution import attribute
-from ..errors import UserError
+from ..errors import UserError, exit_status
 from ..io.images import open_image
-from ..io.tables import write_json
+from ..io.output import only_own
+from ..io.tables import atomic_path, read_json, write_json
 from ..metrics.intervals import (
     Estimate,
     foil_wins,
@@ -36,6 +43,7 @@ from ..scenes import KINDS, SWAPS, scene_pairs
 from .contrastive import MODEL
 from .pretrain import PRESETS
 
+HEAD = "# The embedded model"
 LAYERS = {"all layers": "all", "last three": -3, "last one": -1}
 
 
@@ -89,6 +97,8 @@ def untrained(clip):
 
 def write_card(folder: Path, n: int, seed: int) -> Path:
     """Measure and write both files; returns the path of the card."""
+    numbers = only_own(folder / "model_card.json", lambda path: "measured" in read_json(path))
+    card = only_own(folder / "MODEL_CARD.md", lambda path: path.read_text("utf-8").startswith(HEAD))
     clip = load_clip()
     file = folder / "scenes-clip.safetensors"
     with safe_open(file, "pt") as opened:
@@ -112,9 +122,9 @@ def write_card(folder: Path, n: int, seed: int) -> Path:
         "open_clip": open_clip.__version__,
         "numpy": np.__version__,
     }
-    write_json({**facts, "measured": measured}, folder / "model_card.json")
-    card = folder / "MODEL_CARD.md"
-    card.write_text(card_text(facts, measured))
+    write_json({**facts, "measured": measured}, numbers)
+    with atomic_path(card) as temporary:
+        temporary.write_text(card_text(facts, measured), "utf-8")
     return card
 
 
@@ -139,7 +149,7 @@ def card_text(facts: dict, measured: dict) -> str:
     """The card as Markdown."""
     training, top1 = facts["training"], measured["retrieval"]["trained"]
     lines = [
-        "# The embedded model",
+        HEAD,
         "",
         "Written by `make card`; every number below is measured by that command.",
         "",
@@ -205,15 +215,19 @@ def card_text(facts: dict, measured: dict) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, default=1000, help="foil pairs a type")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("data"))
     options = parser.parse_args(arguments)
-    print(f"wrote {write_card(options.folder, options.n, options.seed)}")
+
+    def run() -> None:
+        print(f"wrote {write_card(options.folder, options.n, options.seed)}")
+
+    return exit_status(parser.prog, run)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,20 +13,30 @@ be extended by a larger --steps. A run continues from its last checkpoint; with 
 steps it is refused. --minutes sets the steps by the time of the first ones.
 """
 
+from ..errors import stop_while_importing
+
+if __name__ == "__main__":
+    stop_while_importing("python -m clip_attribution.training.pretrain")
+
 import argparse
 import json
-import os
+import signal
+import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
 import open_clip
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..errors import UserError
+from ..errors import UserError, exit_status, one_line
+from ..io.keys import run_key
+from ..io.output import held, make_folder, only_own
+from ..io.tables import atomic_path
+from .checkpoint import LOG, read_tensors, write_log, write_tensors
 from .contrastive import MODEL, PREPROCESS, TEMPLATE, Batches, DenseHead, loss_of
 from .families import KIND_WEIGHTS
 
@@ -57,6 +67,7 @@ GPU = {
 PRESETS = {"cpu": DEFAULTS, "gpu": DEFAULTS | GPU}
 TIMED = 100  # steps after which --minutes sets their number
 LONGEST = 10_000_000
+LAST = "last.pt"
 HOW = ("steps", "minutes", "workers")  # may differ when a run goes on
 
 
@@ -84,20 +95,19 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
     model = CLIP(**MODEL).to(device).train()
     head = DenseHead(MODEL["vision_cfg"]["width"]).to(device)
     optimizer = make_optimizer(model, head, cfg)
-    last, start, began = folder / "last.pt", 0, time.time()
+    last, start, log, began = folder / LAST, 0, [], time.time()
     if last.exists():
-        state = torch.load(last, map_location=device, weights_only=True)
-        check_options(state.get("cfg"), cfg, last)
+        state = read_checkpoint(last, device)
+        check_options(state, cfg, last)
         cfg["steps"] = state["cfg"]["steps"] if cfg["minutes"] else cfg["steps"]
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         for group in optimizer.param_groups:
             group["fused"] = True
-        start = state["step"]
+        start, log = state["step"], state["log"]
     elif cfg["minutes"]:
         cfg["steps"] = LONGEST  # until TIMED steps are done
-    drop_lines(folder / "log.jsonl", start)
     data = Batches(cfg["seed"], cfg["batch"], cfg["steps"], cfg["weights"])
     loader = torch.utils.data.DataLoader(
         data,
@@ -106,6 +116,7 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
         num_workers=cfg["workers"],
         prefetch_factor=4,
         pin_memory=torch.device(device).type == "cuda",
+        worker_init_fn=ignore_stops,
     )
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg["bfloat16"])
     saved = time.time()
@@ -133,10 +144,10 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
                 "scale": model.logit_scale.exp().item(),
             }
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "step"})
-            with open(folder / "log.jsonl", "a") as log:
-                log.write(json.dumps(row) + "\n")
+            log.append(row)
         if time.time() - saved > save_every or step + 1 == cfg["steps"]:
-            save_checkpoint(last, model, head, optimizer, step + 1, cfg)
+            save_checkpoint(last, model, head, optimizer, step + 1, cfg, log)
+            write_log(folder, log)
             saved = time.time()
         if step + 1 == TIMED and cfg["steps"] == LONGEST:
             cfg["steps"] = max(int(TIMED * 60 * cfg["minutes"] / (time.time() - began)), TIMED + 1)
@@ -146,24 +157,34 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
     return model
 
 
-def check_options(before: dict | None, cfg: dict, place: Path) -> None:
-    """Raise UserError where a checkpoint is of a run with other options."""
-    other = [name for name in cfg if name not in HOW and (before or {}).get(name) != cfg[name]]
-    if other:
+def check_options(state: dict, cfg: dict, place: Path) -> None:
+    """Raise UserError where a checkpoint is of another run: options, code, or more steps."""
+    before = state.get("cfg") or {}
+    other = [name for name in cfg if name not in HOW and before.get(name) != cfg[name]]
+    if not cfg["minutes"] and before.get("steps", 0) > cfg["steps"]:
+        other.append("number of steps, which can only grow")
+    if other or state.get("key") != key_of(cfg):
         raise UserError(
-            f"{place} is of a run with another {', '.join(other)}: take another --folder, or the "
-            "options of that run"
+            f"{place} is of a run with another {', '.join(other or ['code'])}: take another "
+            "--folder, or the options of that run"
         )
 
 
-def drop_lines(log: Path, start: int) -> None:
-    """Remove what a killed run logged after its last checkpoint."""
-    if log.exists():
-        lines = log.read_text("utf-8").splitlines(keepends=True)
-        log.write_text("".join(x for x in lines if json.loads(x)["step"] < start), "utf-8")
+def read_checkpoint(path: Path, device: str) -> dict:
+    """A checkpoint that `save_checkpoint` wrote. Raises UserError for another file."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as reason:  # whatever unpickling makes of a foreign file
+        raise UserError(f"cannot read {path} ({one_line(reason)}): take another --folder") from None
 
 
-def save_checkpoint(path: Path, model, head, optimizer, step: int, cfg: dict) -> None:
+def ignore_stops(_) -> None:
+    """Let the process that loads batches be stopped by the one that trains alone."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+
+
+def save_checkpoint(path: Path, model, head, optimizer, step: int, cfg: dict, log: list) -> None:
     """Write everything that a resumed run needs; the file is replaced in one step."""
     state = {
         "model": model.state_dict(),
@@ -171,10 +192,25 @@ def save_checkpoint(path: Path, model, head, optimizer, step: int, cfg: dict) ->
         "optimizer": optimizer.state_dict(),
         "step": step,
         "cfg": cfg,
+        "log": log,
+        "key": key_of(cfg),
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    content = BytesIO()  # torch hides from a writer that the disk is full
+    torch.save(state, content)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def key_of(cfg: dict) -> str:
+    """What decides the weights (see `io.keys`): the recipe's options and code."""
+    return run_key(__file__, **{name: value for name, value in cfg.items() if name not in HOW})
+
+
+def is_shorter(path: Path, cfg: dict) -> bool:
+    """Whether a file is of this recipe, with no more steps: a run may write over it."""
+    metadata = read_tensors(path)[1]
+    longest = LONGEST if cfg["minutes"] else cfg["steps"]
+    return metadata["key"] == key_of(cfg) and json.loads(metadata["training"])["steps"] <= longest
 
 
 def export(model: CLIP, cfg: dict, path: Path) -> None:
@@ -189,13 +225,12 @@ def export(model: CLIP, cfg: dict, path: Path) -> None:
     }
     metadata = {
         "format": "pt",
+        "key": key_of(cfg),
         "model_cfg": json.dumps(MODEL),
         "preprocess": json.dumps(PREPROCESS),
         "training": json.dumps(training),
     }
-    temporary = path.with_suffix(".tmp")
-    save_file(weights, temporary, metadata)
-    os.replace(temporary, path)
+    write_tensors(path, weights, metadata)
 
 
 def parse_bool(text: str) -> bool:
@@ -209,7 +244,7 @@ def parse_weights(text: str) -> dict[str, float]:
     return {kind: float(weight) for kind, weight in parts}
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=PRESETS, default="cpu", help="default: %(default)s")
@@ -222,14 +257,17 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     given = {k: options[k] for k in DEFAULTS if options[k] is not None}
     cfg = PRESETS[options["preset"]] | given
-    options["folder"].mkdir(parents=True, exist_ok=True)
-    try:
-        model = train(cfg, options["folder"], options["device"])
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
-    options["out"].parent.mkdir(parents=True, exist_ok=True)
-    export(model, cfg, options["out"])
+    folder, out = options["folder"], options["out"]
+
+    def run() -> None:
+        make_folder(out.parent)
+        with held(folder / LAST):
+            only_own(folder / LOG, lambda _: (folder / LAST).exists())
+            only_own(out, lambda path: is_shorter(path, cfg))
+            export(train(cfg, folder, options["device"]), cfg, out)
+
+    return exit_status(parser.prog, run, "the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,8 +20,9 @@ from tqdm.auto import tqdm
 from ...models.clip import Clip, load_clip
 from ...scenes import scene_pairs
 from ...training.attributions import TRAINABLE
+from ...training.checkpoint import key_of
 from ...training.examples import read_examples
-from ...training.finetune import finetune, run_key
+from ...training.finetune import finetune
 from ...training.finetune_options import check_options
 
 UNTUNED, ALONE = "CLIP", "only L_attr"
@@ -94,7 +95,7 @@ def compare(
         own = {**common, **variants[variant], "hard_negatives": hard, "seed": seed}
         cfg = check_options(own, clip, examples)
         kind = cfg["method"] if cfg["objective"] == "cae" else cfg["objective"]
-        folder = Path(cache) / f"{kind}-{run_key(clip, examples, cfg)}"
+        folder = Path(cache) / f"{kind}-{key_of(clip, examples, cfg)}"
         _, log = finetune(clip, examples, folder, save_every=steps, **own)
         runs.append(TunedRun(variant, hard, seed, log, folder / "model.safetensors"))
     return runs

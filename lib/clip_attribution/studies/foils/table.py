@@ -6,20 +6,21 @@ rest of this room are reductions of that table: accuracy against the number of l
 maps, part-of-speech tables. Nothing here runs the model twice.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from ...attribution.batch import run
 from ...attribution.clip4dm import REDUCE, all_variants
 from ...attribution.engine import text_layers
 from ...attribution.registry import get_method
-from ...io.tables import atomic_path, digest
+from ...io.keys import rows_key, run_key
+from ...io.parts import kept
 from ...metrics.intervals import (
     Estimate,
     average_precision,
@@ -29,7 +30,6 @@ from ...metrics.intervals import (
     ratio_estimate,
 )
 from ...metrics.misalignment import EPSILON, f_clip_scores
-from ...versions import package_version
 
 PUNCTUATION = "PUNCT"
 
@@ -59,31 +59,39 @@ def ablation_table(clip, pairs, cache: str | Path | None = None, **options) -> A
     """Attribute the pairs once for all ablations.
 
     options: those of `attribute` except method, layers, relu and per_layer. With `cache`, a folder,
-    the table is kept there as parquet under a key made of weights, options and the pairs'
-    content, and read back when it is asked for again.
+    the table is kept there as parquet under its key (`io.keys`), and read back when it is asked
+    for again.
     """
     pairs = pd.DataFrame(pairs)
     if cache is None:
         return _compute(clip, pairs, options)
-    path = Path(cache) / f"ablation-{_key(clip, pairs, options)}.parquet"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table = _compute(clip, pairs, options)
-        table.pairs[_RESULTS].to_parquet(path.with_suffix(".pairs.parquet"))
-        _write(table, path)
-    return _read(path, pairs)
+    place = Path(cache) / f"{_key(clip, pairs, options)}.ablation"
+    made: list = []
+
+    def one(number: int):
+        made.extend([] if made else _tables(_compute(clip, pairs, options)))
+        return made[number]
+
+    words, results = (
+        kept(place.with_name(f"{place.name}.{name}.parquet"), partial(one, number))
+        for number, name in enumerate(("words", "pairs"))
+    )
+    return _read(words.to_pandas(), results.to_pandas(), pairs)
 
 
 _RESULTS = ["pair_id", "cosine", "n_tokens", "truncated", "error"]
 
 
 def _key(clip, pairs, options) -> str:
-    shown = {k: v for k, v in options.items() if k not in ("progress", "tagger", "batch_size")}
-    tagger = options.get("tagger")
-    facts = (clip.weights_hash, clip.activation, str(clip.dtype), sorted(shown.items(), key=str))
-    names = [c for c in ("pair_id", "image", "caption") if c in pairs]
-    rows = pairs[names].astype(str).to_numpy().tolist()
-    return digest(facts, tagger and tagger.meta["name"], package_version("clip-attribution"), rows)
+    """Key of a table: no batch is so composed that its size shows beyond rounding."""
+    left_out = ("progress", "tagger", "batch_size", "image_root")
+    shown = {name: value for name, value in options.items() if name not in left_out}
+    if tagger := options.get("tagger"):
+        from ...text.pos import tagger_name  # spaCy takes seconds to import
+
+    run = run_key(__file__, [clip], tagger=tagger and tagger_name(tagger), **shown)
+    rows = [pairs[name].tolist() for name in ("pair_id", "caption") if name in pairs]
+    return rows_key(run, rows, pairs["image"].tolist(), options.get("image_root"))
 
 
 def _compute(clip, pairs, options) -> AblationTable:
@@ -105,7 +113,8 @@ def _compute(clip, pairs, options) -> AblationTable:
     return AblationTable(words, pairs, means, heads, list(REDUCE))
 
 
-def _write(table: AblationTable, path: Path) -> None:
+def _tables(table: AblationTable) -> tuple[pa.Table, pa.Table]:
+    """What is kept of a table: the words with all values, and what was found of the pairs."""
     frame = pa.Table.from_pandas(table.words, preserve_index=False)
     for variant, rows in zip(table.variants, table.values, strict=True):
         for k, row in enumerate(rows, start=1):
@@ -113,18 +122,15 @@ def _write(table: AblationTable, path: Path) -> None:
     for layer, rows in enumerate(table.heads):
         for head, row in enumerate(rows):
             frame = frame.append_column(f"head:{layer}:{head}", pa.array(row))
-    with atomic_path(path) as temporary:
-        pq.write_table(frame, temporary)
+    return frame, pa.Table.from_pandas(table.pairs[_RESULTS], preserve_index=False)
 
 
-def _read(path: Path, pairs: pd.DataFrame) -> AblationTable:
-    frame = pd.read_parquet(path)
+def _read(frame: pd.DataFrame, results: pd.DataFrame, pairs: pd.DataFrame) -> AblationTable:
     named = [c for c in frame if ":" in c]
     heads = [c for c in named if c.startswith("head:")]
     rest = [c for c in named if not c.startswith("head:")]
     variants = list(dict.fromkeys(c.split(":")[0] for c in rest))
     layers = len(rest) // len(variants)
-    results = pd.read_parquet(path.with_suffix(".pairs.parquet"))
     if "pair_id" not in pairs:
         pairs = pairs.reset_index(drop=True).assign(pair_id=results["pair_id"].to_numpy())
     pairs = pairs.merge(results, on="pair_id", how="left", validate="1:1")

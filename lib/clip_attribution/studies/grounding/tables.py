@@ -8,11 +8,13 @@ Maps are kept at their own small resolution, so that every measure, every tau an
 from one run of the model. For tables too large for that see `grounding_evaluation.ground`.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ...datasets import GROUNDING, load_benchmark, names_of
 from ...datasets.scenes_phrases import load_scenes
@@ -25,7 +27,9 @@ from ...evaluation.grounding import (
     map_rows,
     picture_sizes,
 )
-from ...io.tables import atomic_path, digest, read_pairs
+from ...io.keys import rows_key, run_key
+from ...io.parts import kept
+from ...io.tables import digest, read_pairs
 from ...metrics.grounding import METRICS, grounding_metrics
 from ...scenes import scene_pairs
 from ..sample import TRUE_CAPTION, drawn
@@ -117,12 +121,16 @@ def all_maps(clip, frame, methods, images="", cache="", blip="", batch_size=32) 
         from ...models.blip import load_blip  # needs transformers, an extra
 
         models[BLIP_METHOD] = load_blip(blip)
-    facts = frame[["image", "phrase", "error"]].astype(str).to_numpy().tolist()
+    rows = [frame[name].tolist() for name in ("image", "phrase", "error")]
     found = {}
     for name, model in models.items():
-        key = digest("maps", model.weights_hash, model.activation, name, facts, str(images))
-        path = Path(cache) / "maps" / f"{key}.npz" if cache else None
-        found[name] = kept(path) or kept(path, row_maps(model, frame, name, images, batch_size))
+        make = partial(row_maps, model, frame, name, images, batch_size)
+        if not cache:
+            found[name] = make()
+            continue
+        key = rows_key(run_key(__file__, [model], method=name), rows, rows[0], images or None)
+        table = kept(Path(cache, "maps", f"{key}.parquet"), lambda make=make: as_table(make()))
+        found[name] = as_maps(table, interpolation(model, name))
     return found
 
 
@@ -143,20 +151,16 @@ def row_maps(model, frame, method: str, images="", batch_size=32) -> Maps:
     return Maps(maps, errors, interpolation(model, method))
 
 
-def kept(path: Path | None, found: Maps | None = None) -> Maps | None:
-    """Write maps to `path`, if any, and return them; without maps read what is there."""
-    if found is None:
-        if path is None or not path.exists():
-            return None
-        with np.load(path) as file:
-            errors = [text or None for text in file["errors"].tolist()]
-            return Maps(file["maps"], errors, str(file["upsampling"]))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        errors = np.array([text or "" for text in found.errors], dtype=str)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, maps=found.maps, errors=errors, upsampling=found.upsampling)
-    return found
+def as_table(found: Maps) -> pa.Table:
+    """Maps in the form in which they are kept: a row a map."""
+    maps = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(found.maps))
+    return pa.table({"maps": maps, "error": pa.array(found.errors, pa.string())})
+
+
+def as_maps(table: pa.Table, upsampling: str) -> Maps:
+    """The maps of such a table."""
+    maps = table["maps"].combine_chunks().to_numpy_ndarray()
+    return Maps(maps, table["error"].to_pylist(), upsampling)
 
 
 # ---------------------------------------------------------------- measures

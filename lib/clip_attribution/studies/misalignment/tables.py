@@ -17,6 +17,7 @@ from ...datasets.published import beside
 from ...errors import UserError
 from ...evaluation.report import interval, number
 from ...evaluation.run import evaluate, folder_of
+from ...io.keys import run_key
 from ...io.tables import digest
 from ...models.nli import load_nli
 from .cases import with_foils
@@ -114,7 +115,7 @@ def find_place(name: str, names, files, photos) -> tuple[Path, Path]:
 
 def exported(name: str, folder: Path, n: int, seed: int, foils=None) -> tuple[Path, Path]:
     """(data, images) of the embedded world as this benchmark; made where it is not there yet."""
-    made_by = digest(n, seed, SIDE, foils and list(foils))[:8]
+    made_by = run_key(__file__, n=n, seed=seed, size=SIDE, foils=foils)[:8]
     place = folder / f"{name}-files-{made_by}"
     export(name, place, n, seed, SIDE, foils, progress=False)
     return place, place
@@ -122,14 +123,18 @@ def exported(name: str, folder: Path, n: int, seed: int, foils=None) -> tuple[Pa
 
 def measure(clip, name, data, images, n, seed, cache, layers, judge, public) -> Measured:
     """`evaluate` one benchmark into a folder of its own under `cache`."""
-    key = digest(clip.weights_hash, str(data.resolve()), str(images.resolve()), n, seed, layers)
-    out = Path(cache, "benchmarks", f"{name}-scores-{key[:8]}")
-    new, start = not out.exists(), time.perf_counter()
+    old, start = [], time.perf_counter()
+
+    def place(key: str) -> Path:
+        out = Path(cache, "benchmarks", f"{name}-scores-{key[:8]}")
+        old.extend([out] if out.exists() else [])
+        return out
+
     found = evaluate(
         clip,
         name,
         data,
-        out,
+        place,
         images=images,
         limit=n * get_benchmark(name).rows,
         nli=judge,
@@ -138,7 +143,7 @@ def measure(clip, name, data, images, n, seed, cache, layers, judge, public) -> 
         start_layer=layers,
         quiet=True,
     )
-    seconds = time.perf_counter() - start if new else None
+    seconds = None if old else time.perf_counter() - start
     usable(name, found[2])
     embedded = (folder_of(data) / RECEIPT).is_file()
     return Measured(*found, seconds, images, embedded)
