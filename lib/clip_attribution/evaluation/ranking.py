@@ -25,8 +25,9 @@ from .truths import boxes, word_truths
 
 KNOWN = ("noun", "colour", "size", "count", "ground", "name")
 BASELINES = ("random", "length", "position")
+MAP_BASELINES = ("random", "centre")
 SETTINGS = {  # what differs from `attribute`'s defaults; the key is the name in tables
-    "clip4dm, all layers": ("clip4dm", {"layers": "all"}),
+    "clip4dm_all": ("clip4dm", {"layers": "all"}),
     "integrated_gradients": ("integrated_gradients", {"n_steps": 20}),
     "perturbation": ("perturbation", {"k": 8}),
 }
@@ -35,12 +36,12 @@ SETTINGS = {  # what differs from `attribute`'s defaults; the key is the name in
 def word_methods() -> list[str]:
     """Every registered text method, CLIP4DM over all layers, and the baselines."""
     own = [name for name, method in METHODS.items() if "text" in method.towers]
-    return [*own, "clip4dm, all layers", *BASELINES]
+    return [*own, "clip4dm_all", *BASELINES]
 
 
 def map_methods() -> list[str]:
     """Every registered heat map, the interactions of the phrase's noun, and the baselines."""
-    return [*MAPS, "interactions", "random", "centre"]
+    return [*MAPS, "interactions", *MAP_BASELINES]
 
 
 def word_values(clip, pairs: pd.DataFrame, name: str, seed: int = 0) -> tuple[pd.DataFrame, float]:
@@ -259,9 +260,11 @@ def order_things(clip, methods, played, seed: int = 0, values=map_values) -> pd.
 
 
 def summary(rows: pd.DataFrame, column: str, by=("method",), seed: int = 0) -> pd.DataFrame:
-    """Mean of a column by method, with its interval over images; the best first."""
+    """Mean of a column by method, with its interval over images, and ms; the best first."""
     found = []
     for names, own in rows.groupby(list(by), sort=False):
         per_image = own.groupby("image")[column].mean()
-        found.append(dict(zip(by, names, strict=True)) | mean_estimate(per_image, seed)._asdict())
+        ms = {"ms": own["ms"].mean()} if "ms" in own else {}
+        estimate = mean_estimate(per_image, seed)._asdict()
+        found.append(dict(zip(by, names, strict=True)) | estimate | ms)
     return pd.DataFrame(found).sort_values("value", ascending=False, ignore_index=True)

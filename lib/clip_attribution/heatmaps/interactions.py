@@ -141,7 +141,7 @@ def interactions(
     check_model(clip.model)
     pairs = check_arguments(clip, pairs, template, alignment, batch_size)
     tower, row = row_tower(clip.model), get_method("clip4dm", "image")
-    as_read = {"template": template, "alignment": alignment}
+    as_read: dict = {"template": template, "alignment": alignment}
     options = Options(
         resolve_layers("all" if layers is None else layers, count_layers(clip.model)),
         used_layers(
@@ -177,7 +177,7 @@ def one_batch(clip, part: pd.DataFrame, tower, options: Options, level: str, fac
     with ThreadPoolExecutor(2) as pool:
         read = partial(read_pixels, root=options.root, transform=options.transform)
         pixels = list(pool.map(read, refs))
-    captions, images = [], []
+    captions, numbers = [], []
     for (row, pair), number in zip(part.iterrows(), image_of, strict=True):
         caption = options.read(row, pair["caption"])
         if level == "phrase" and not isinstance(caption, str):
@@ -187,13 +187,13 @@ def one_batch(clip, part: pd.DataFrame, tower, options: Options, level: str, fac
             facts.error[row] = reasons[0]
             continue
         captions.append(caption)
-        images.append(number)
+        numbers.append(number)
         facts.n_tokens[row], facts.truncated[row] = caption.n_full, caption.truncated
     if not captions:
         return []
-    kept = sorted(set(images))
+    kept = sorted(set(numbers))
     batch = torch.stack([pixels[number] for number in kept]).to(clip.device, clip.dtype)
-    images = torch.tensor([kept.index(number) for number in images], device=clip.device)
+    images = torch.tensor([kept.index(number) for number in numbers], device=clip.device)
     cosines, values = batch_values(clip, captions, batch, images, tower, options)
     facts.cosine[[c.row for c in captions]] = cosines
     return [(captions, {c.row: v for c, v in zip(captions, values, strict=True)})]

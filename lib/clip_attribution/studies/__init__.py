@@ -14,5 +14,6 @@ __getattr__, __dir__ = attach(
         ".misalignment": "",
         ".pos": "",
         ".roles": "",
+        ".truth": "",
     },
 )
