@@ -32,6 +32,7 @@ ROOMS = (
     "__init__",
     "dependencies",
     "notebooks",
+    "figures",
     "cli",
     "__main__",
 )

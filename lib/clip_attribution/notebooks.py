@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError, one_line
-from .io.tables import atomic_path, write_json
+from .io.tables import atomic_path, read_json, write_json
 from .parameters import check, check_values, declared, from_text, number_list, require
 from .versions import package_version
 
@@ -115,14 +115,19 @@ def run_notebook(
     copy = EXECUTED / source.name
     with kernel_of_this_python():
         papermill.execute_notebook(
-            str(source),
-            str(copy),
+            braced(source),
+            braced(copy),
             given,
             progress_bar=progress,
             kernel_name="python3",
             language="python",
         )
     return copy
+
+
+def braced(path: Path) -> str:
+    """A path for papermill, which fills in the parameters that stand in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 @contextmanager
@@ -145,7 +150,7 @@ def kernel_of_this_python():
             os.environ.update({"JUPYTER_PATH": before} if before else {})
 
 
-def plan(notebooks: list[Path], texts: dict[str, str]) -> list[tuple[Path, dict]]:
+def plan(notebooks: list[Path], texts: dict) -> list[tuple[Path, dict]]:
     """Each notebook with those of the given parameters that it declares; all checked first."""
     known = {path: declared(path) for path in notebooks}
     names = sorted({name for parameters in known.values() for name in parameters})
@@ -203,6 +208,24 @@ def list_parameters(notebooks: list[Path]) -> None:
             print(f"  {name} = {parameter.default!r}  {parameter.help}")
 
 
+def separate(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without `-p NAME VALUE`, and these: a value may begin with a dash."""
+    rest, texts = [], {}
+    while words:
+        if words[0] == "-p" and len(words) > 2:
+            texts[words[1]], words = words[2], words[3:]
+        else:
+            rest, words = [*rest, words[0]], words[1:]
+    return rest, texts
+
+
+def read_object(path: str) -> dict:
+    """The object that a JSON file holds. Raises UserError."""
+    value = read_json(path)
+    require(isinstance(value, dict), f"{path} must hold a JSON object, {{name: value}}")
+    return value
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line, see the module's docstring. 0: all ran, 1: some failed, 2: bad arguments."""
     parser = argparse.ArgumentParser(
@@ -219,15 +242,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     for name in SHORTHANDS:
         parser.add_argument(f"--{name}", help=f"short for -p {name} VALUE")
+    parser.add_argument("--parameters", metavar="FILE", help="a JSON file of parameters")
     parser.add_argument("--out", default="figures", help="folder of the figures (%(default)s)")
     parser.add_argument("--list", action="store_true", help="show all parameters and stop")
-    args = parser.parse_args(argv)
-    given = {name: getattr(args, name) for name in SHORTHANDS if getattr(args, name)} | dict(args.p)
+    args, texts = separate(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(args)
+    given = {name: getattr(args, name) for name in SHORTHANDS if getattr(args, name)} | texts
     try:
+        given |= read_object(args.parameters) if args.parameters else {}
+        out = given.pop("output", args.out)
         notebooks = find_notebooks(args.only)
         if args.list:
             return list_parameters(notebooks) or 0
-        return min(1, run_all(plan(notebooks, given), args.out))
+        return min(1, run_all(plan(notebooks, given), out))
     except UserError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

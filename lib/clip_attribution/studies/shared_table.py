@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from ..errors import UserError
-from ..io.tables import write_json
+from ..io.tables import read_json, write_json
 from ..models.clip import load_clip
 from .foils.table import AblationTable, ablation_table
 from .sample import data_facts, image_root, load_pairs
@@ -56,14 +56,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n_pairs", type=int, default=800, help="foil pairs (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", default="runs/tables", help="folder of tables (%(default)s)")
-    parser.add_argument("--receipt", required=True, help="JSON file that says what was computed")
+    parser.add_argument("--receipt", help="JSON file that says what was computed")
+    parser.add_argument("--parameters", metavar="FILE", help="a JSON file of these options")
     args = vars(parser.parse_args(argv))
-    model, pretrained, receipt = (args.pop(name) for name in ("model", "pretrained", "receipt"))
     try:
+        file = args.pop("parameters")
+        args |= read_json(file) if file else {}
+        model, pretrained, receipt = (args.pop(name) for name in ("model", "pretrained", "receipt"))
         clip = load_clip(model or None, pretrained or None)
         table = shared_table(clip, **args, progress=sys.stderr.isatty())
         facts = data_facts(table.pairs, args["dataset"], args["data"])
-        write_json({"weights_hash": clip.weights_hash, "data": facts, "parameters": args}, receipt)
+        known = {"weights_hash": clip.weights_hash, "data": facts, "parameters": args}
+        if receipt:
+            write_json(known, receipt)
     except UserError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
