@@ -18,20 +18,16 @@ BRIEF := sed -n -e '/^ *ERROR/p' -e '/^error/p' -e '/^ *Downloading .* MB)/p' -e
 PYTHON_FILES := lib tests .ci $(wildcard benchmarks) $(wildcard notebooks)
 
 # What the figures are made with; empty = the embedded model and world. PARAMETERS takes any other
-# parameter of a notebook: PARAMETERS="n_pairs=200 seed=2".
-MODEL ?=
-PRETRAINED ?=
-DATASET ?=
-DATA ?=
-PARAMETERS ?=
-GIVEN = $(if $(MODEL),"model=$(MODEL)") $(if $(PRETRAINED),"pretrained=$(PRETRAINED)") \
-	$(if $(DATASET),"dataset=$(DATASET)") $(if $(DATA),"data=$(DATA)") $(PARAMETERS)
-CORES ?= $(shell $(PY) -c "import os; print(os.cpu_count())" 2>/dev/null || echo 2)
+# parameter of a notebook: PARAMETERS="n_pairs=200 'caption=a red star'". Values reach the program by
+# the environment and as they stand: neither make nor a shell expands what is in them.
+GIVEN := MODEL PRETRAINED DATASET DATA PARAMETERS CORES
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
 
 figures: $(READY)  ## make every figure that is out of date: [MODEL=ViT-B-32 PRETRAINED=openai] [DATASET=pairs DATA=file]
-	@$(PY) -m snakemake --snakefile notebooks/Snakefile --cores $(CORES) --keep-going \
-		--rerun-incomplete --max-checksum-file-size 0 --quiet host reason rules \
-		$(if $(strip $(GIVEN)),--config $(GIVEN))
+	@$(PY) -m clip_attribution.figures --cores="$$CORES" --parameters="$$PARAMETERS" -- \
+		"$${MODEL:+model=$$MODEL}" "$${PRETRAINED:+pretrained=$$PRETRAINED}" \
+		"$${DATASET:+dataset=$$DATASET}" "$${DATA:+data=$$DATA}"
 
 test: $(READY)  ## lint, check types and the form of code and notebooks, run the tests
 	@$(PY) -m ruff check $(PYTHON_FILES)

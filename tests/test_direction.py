@@ -32,6 +32,7 @@ ROOMS = (
     "parameters",
     "__init__",
     "notebooks",
+    "figures",
     "cli",
     "__main__",
 )

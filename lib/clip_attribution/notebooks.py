@@ -123,14 +123,19 @@ def run_notebook(
     copy = only_own(EXECUTED / source.name, lambda path: "papermill" in read_json(path)["metadata"])
     with kernel_of_this_python():
         papermill.execute_notebook(
-            str(source),
-            str(copy),
+            braced(source),
+            braced(copy),
             given,
             progress_bar=progress,
             kernel_name="python3",
             language="python",
         )
     return copy
+
+
+def braced(path: Path) -> str:
+    """A path for papermill, which fills in the parameters that stand in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 @contextmanager
@@ -153,7 +158,7 @@ def kernel_of_this_python():
             os.environ.update({"JUPYTER_PATH": before} if before else {})
 
 
-def plan(notebooks: list[Path], texts: dict[str, str]) -> list[tuple[Path, dict]]:
+def plan(notebooks: list[Path], texts: dict) -> list[tuple[Path, dict]]:
     """Each notebook with those of the given parameters that it declares; all checked first."""
     known = {path: declared(path) for path in notebooks}
     names = sorted({name for parameters in known.values() for name in parameters})
@@ -211,6 +216,24 @@ def list_parameters(notebooks: list[Path]) -> None:
             print(f"  {name} = {parameter.default!r}  {parameter.help}")
 
 
+def separate(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without `-p NAME VALUE`, and these: a value may begin with a dash."""
+    rest, texts = [], {}
+    while words:
+        if words[0] == "-p" and len(words) > 2:
+            texts[words[1]], words = words[2], words[3:]
+        else:
+            rest, words = [*rest, words[0]], words[1:]
+    return rest, texts
+
+
+def read_object(path: str) -> dict:
+    """The object that a JSON file holds. Raises UserError."""
+    value = read_json(path)
+    require(isinstance(value, dict), f"{path} must hold a JSON object, {{name: value}}")
+    return value
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line, see the module's docstring. 0: all ran, 1: some failed, 2: bad arguments."""
     parser = argparse.ArgumentParser(
@@ -227,16 +250,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     for name in SHORTHANDS:
         parser.add_argument(f"--{name}", help=f"short for -p {name} VALUE")
+    parser.add_argument("--parameters", metavar="FILE", help="a JSON file of parameters")
     parser.add_argument("--out", default="figures", help="folder of the figures (%(default)s)")
     parser.add_argument("--list", action="store_true", help="show all parameters and stop")
-    args = parser.parse_args(argv)
-    given = {name: getattr(args, name) for name in SHORTHANDS if getattr(args, name)} | dict(args.p)
+    words, texts = separate(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(words)
+    given = {name: getattr(args, name) for name in SHORTHANDS if getattr(args, name)} | texts
 
     def run():
+        values = given | (read_object(args.parameters) if args.parameters else {})
+        out = values.pop("output", args.out)
         notebooks = find_notebooks(args.only)
         if args.list:
             return list_parameters(notebooks)
-        return min(1, run_all(plan(notebooks, given), args.out))
+        return min(1, run_all(plan(notebooks, values), out))
 
     return exit_status(parser.prog, run)
 

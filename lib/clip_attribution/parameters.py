@@ -2,6 +2,8 @@
 
 import ast
 import json
+import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +11,10 @@ from .errors import UserError
 
 # A parameter of one name means the same in every notebook, so its bounds stand here once.
 BOUNDS = {"seed": range(1_000_000), "layers": range(-99, 1), "batch": range(2, 100_000)}
+
+
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 class Parameter(NamedTuple):
@@ -50,14 +56,25 @@ def check(namespace: dict, **allowed) -> dict:
 
 def check_one(name: str, value, kind: type, allowed=None) -> None:
     """Raise UserError unless the value is of its type, within its bounds and among `allowed`."""
+    shown = repr(value) if len(repr(value)) <= 120 else f"{value!r:.117}..."
     fits = type(value) is kind or (kind is float and type(value) is int)
-    require(fits, f"parameter {name} must be {kind.__name__}, not {value!r}")
+    require(fits, f"parameter {name} must be {kind.__name__}, not {shown}")
+    require(kind is not str or utf8(value), f"parameter {name} must be UTF-8 text, not {shown}")
+    require(kind is not float or math.isfinite(value), f"parameter {name} must be finite")
     within = allowed if allowed is not None else bounds(name, kind)
     if within is None or value in within:
         return
     choice = ", ".join(map(repr, within)) if not isinstance(within, range) else None
     wanted = f"one of {choice}" if choice else f"a whole number from {within[0]} to {within[-1]}"
-    require(False, f"parameter {name} must be {wanted}, not {value!r}")
+    require(False, f"parameter {name} must be {wanted}, not {shown}")
+
+
+def utf8(text: str) -> bool:
+    """Whether a text can be written: half a surrogate pair, as of a name in Latin-1, cannot."""
+    try:
+        return text.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def bounds(name: str, kind: type) -> range | None:
@@ -116,11 +133,21 @@ def number_list(name: str, text: str, kind: type) -> list:
     return found
 
 
-def from_text(text: str, like):
-    """A value given on the command line, of the type of the literal `like`; else the text."""
-    if isinstance(like, str):
+def from_text(text, like):
+    """A value given as text, of the type of the literal `like`; as it is where it is none of it.
+
+    A text stays as it is, a whole number is digits, a number is finite and without underscores, a
+    truth value is true or false. What is no text, from a JSON file, stays as it is too.
+    """
+    if isinstance(like, str) or not isinstance(text, str):
         return text
+    if isinstance(like, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(like, int):
+        return int(text) if WHOLE.fullmatch(text) else text
+    if isinstance(like, float):
+        return float(text) if NUMBER.fullmatch(text) else text
     try:
-        return ast.literal_eval(text.capitalize() if isinstance(like, bool) else text)
-    except (ValueError, SyntaxError):
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text

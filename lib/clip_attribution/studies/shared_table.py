@@ -63,16 +63,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n_pairs", type=int, default=800, help="foil pairs (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", default="runs/tables", help="folder of tables (%(default)s)")
-    parser.add_argument("--receipt", required=True, help="JSON file that says what was computed")
+    parser.add_argument("--receipt", help="JSON file that says what was computed")
+    parser.add_argument("--parameters", metavar="FILE", help="a JSON file of these options")
     args = vars(parser.parse_args(argv))
-    model, pretrained, receipt = (args.pop(name) for name in ("model", "pretrained", "receipt"))
 
     def run():
-        only_own(Path(receipt), lambda path: {"weights_hash", "data"} <= read_json(path).keys())
+        file, values = args.pop("parameters"), args
+        values |= read_json(file) if file else {}
+        model, pretrained, receipt = (
+            values.pop(name) for name in ("model", "pretrained", "receipt")
+        )
+        if receipt:
+            only_own(Path(receipt), lambda path: {"weights_hash", "data"} <= read_json(path).keys())
         clip = load_clip(model or None, pretrained or None)
-        table = shared_table(clip, **args, progress=sys.stderr.isatty())
-        facts = data_facts(table.pairs, args["dataset"], args["data"])
-        write_json({"weights_hash": clip.weights_hash, "data": facts, "parameters": args}, receipt)
+        table = shared_table(clip, **values, progress=sys.stderr.isatty())
+        facts = data_facts(table.pairs, values["dataset"], values["data"])
+        known = {"weights_hash": clip.weights_hash, "data": facts, "parameters": values}
+        if receipt:
+            write_json(known, receipt)
         print(report(table))
 
     return exit_status(parser.prog, run)
