@@ -21,6 +21,8 @@ class ImageError(UserError):
 class Stopped(SystemExit):
     """The process was asked to stop; `code` is 128 and the signal's number, as shells count."""
 
+    code: int
+
 
 def one_line(reason: BaseException) -> str:
     """The first line of an exception's message, at most 200 characters; else its type."""
@@ -48,7 +50,7 @@ def exit_status(prog: str, run, hint: str = "give the same command to go on") ->
     except KeyboardInterrupt:
         return say(130, f"{prog}: stopped; {hint}")
     except Stopped as stopped:
-        return say(int(stopped.code), f"{prog}: stopped; {hint}")
+        return say(stopped.code, f"{prog}: stopped; {hint}")
 
 
 def say(status: int, line: str) -> int:

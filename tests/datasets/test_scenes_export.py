@@ -5,7 +5,10 @@ import ast
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from types import SimpleNamespace
 
@@ -23,6 +26,7 @@ from clip_attribution.datasets.scene_images import count_picture, save_picture
 from clip_attribution.datasets.scene_samples import in_shares
 from clip_attribution.datasets.tfrecord import parse_example, read_records
 from clip_attribution.errors import UserError
+from clip_attribution.io.tables import temporary_name
 from clip_attribution.scenes import (
     SWAPS,
     TYPES,
@@ -500,8 +504,11 @@ def test_an_interrupted_export_leaves_nothing_and_a_killed_one_is_cleared_away(
         save_picture(sample_scene(generator(0, 0)), folder / "images" / "0.jpg")
         raise KeyboardInterrupt
 
-    killed = tmp_path / ".out.99999.export" / "val2014"
-    killed.mkdir(parents=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    left = temporary_name(tmp_path / "out").replace(f"-{os.getpid()}-", f"-{int(gone.stdout)}-")
+    (tmp_path / f"{left}x.export" / "val2014").mkdir(parents=True)
     monkeypatch.setattr(module, "get_benchmark", lambda name: SimpleNamespace(write=interrupted))
     with pytest.raises(KeyboardInterrupt):
         export("foil", tmp_path / "out", 2, progress=False)
@@ -526,7 +533,12 @@ def test_the_command_writes_once_and_says_so(tmp_path, capsys):
     assert run_command("foil", tmp_path / "out", *options) == 0
     error = capsys.readouterr().err
     assert "4/4" in error and f"{tmp_path / 'out'}: foil, 4 records" in error
-    assert read(tmp_path / "out" / RECEIPT) == {
+    receipt = read(tmp_path / "out" / RECEIPT)
+    names = {"foilv1.0_test_2017.json", "captions_val2014.json"}
+    files = receipt.pop("files")
+    assert names < files.keys() and len(files) == 6 and receipt.pop("key")
+    assert all((tmp_path / "out" / name).stat().st_size == size for name, size in files.items())
+    assert receipt == {
         "benchmark": "foil",
         "n": 4,
         "seed": 2,

@@ -249,19 +249,24 @@ def test_aros_list_is_found_beside_the_data_or_given_and_the_note_says_which(tmp
     records = json.loads((data / "visual_genome_relation.json").read_text("utf-8"))
     counts = pd.Series([record["relation_name"] for record in records]).value_counts()
     most, least = counts.index[0], int(counts.iloc[1])
-    command = ["evaluate", "aro-relation", "--data", str(data), "--out", str(out), "--quiet"]
-    assert main([*command, "--at-least", str(least)]) == 0
+    command = ["evaluate", "aro-relation", "--data", str(data), "--quiet", "--out"]
+    assert main([*command, str(out), "--at-least", str(least)]) == 0
     without = f"relations with >= {least} cases; ARO's own list was not given"
     assert noted(out)[0] == without and without in capsys.readouterr().out
     (data / "excluded_relations.json").write_text(json.dumps([most]))
-    assert main(command) == 0
+    assert main([*command, str(out)]) == 2  # there are results of other options
+    assert "another folder" in capsys.readouterr().err and noted(out)[0] == without
+    out = tmp_path / "list"
+    assert main([*command, str(out)]) == 0
     assert noted(out) == ("relations, less the 1 of the given list", 60 - counts.iloc[0])
     assert json.loads((out / "evaluation.json").read_text("utf-8"))["exclude"] == [most]
     given = tmp_path / "own.txt"
     given.write_text("\n".join(counts.index[:2]))
-    assert main([*command, "--exclude", str(given)]) == 0
+    out = tmp_path / "own"
+    assert main([*command, str(out), "--exclude", str(given)]) == 0
     assert noted(out) == ("relations, less the 2 of the given list", 60 - counts.iloc[:2].sum())
-    assert main([*command, "--exclude", str(tmp_path / "none.txt")]) == 2
+    capsys.readouterr()
+    assert main([*command, str(out), "--exclude", str(tmp_path / "none.txt")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -209,7 +209,9 @@ def test_finished_folder_is_left_alone(run, place, tmp_path, capsys):
     assert times == again
     Image.new("RGB", (8, 8), "red").save(place[0] / "later.png")
     assert run(rows)[0] == 2 and "another folder" in capsys.readouterr().err
-    assert again == [(tmp_path / "out" / name).stat().st_mtime_ns for name in os.listdir(tmp_path / "out")]
+    assert again == [
+        (tmp_path / "out" / name).stat().st_mtime_ns for name in os.listdir(tmp_path / "out")
+    ]
     status, words, pairs = run(rows, out=tmp_path / "later")
     assert status == 0 and "x" in set(words["pair_id"])
     _, changed, _ = run(rows, "--start-layer", "-1", out=tmp_path / "last layer")

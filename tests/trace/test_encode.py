@@ -79,10 +79,6 @@ def test_pictures_and_their_faults_are_read_back_and_a_changed_file_is_read_anew
     assert set(reasons) == {views[6]} and views[3] in after
 
 
-def test_the_name_of_a_chunk_is_the_same_in_every_process(clip):
-    assert "0x" not in repr(features.model_facts(clip))
-
-
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_gives_the_same_bytes(tmp_path, capsys):
     data, whole, killed = (str(tmp_path / name) for name in ("data", "whole", "killed"))

@@ -21,7 +21,7 @@ from clip_attribution.errors import UserError
 from clip_attribution.training.attributions import TRAINABLE
 from clip_attribution.training.checkpoint import read_tensors
 from clip_attribution.training.examples import read_examples
-from clip_attribution.training.finetune import Run, finetune, learning_rate, main, run_key
+from clip_attribution.training.finetune import Run, finetune, key_of, learning_rate, main
 from clip_attribution.training.finetune_options import DEFAULTS, build_parser, check_options
 
 FAST = {"batch": 4, "steps": 6, "lr": 1e-3, "warmup": 2, "calibration": 3, "margin": 0.2}
@@ -310,7 +310,7 @@ def test_other_pictures_under_the_same_names_are_another_run(clip, tmp_path):
     cfg, keys = check_options(options, clip, tiny.examples_of(clip)), []
     for root in (one, one, two):
         examples, _ = read_examples(clip, pairs, root)
-        keys.append(run_key(clip, examples, cfg))
+        keys.append(key_of(clip, examples, cfg))
     assert keys[0] == keys[1] != keys[2]
     finetune(clip, read_examples(clip, pairs, one)[0], tmp_path / "out", **options)
     write_pictures(one, ["black", "blue"])
@@ -324,7 +324,7 @@ def test_pictures_without_a_file_are_known_by_what_they_show(clip):
 
     def key(images):
         pairs = tiny.table(tiny.CAPTIONS[:2]).assign(image=images)
-        return run_key(clip, read_examples(clip, pairs)[0], cfg)
+        return key_of(clip, read_examples(clip, pairs)[0], cfg)
 
     red, blue = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
     scenes = ["scene:1:3", "scene:1:4"]

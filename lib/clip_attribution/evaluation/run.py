@@ -213,6 +213,7 @@ def evaluate_grounding(
     methods=DEFAULT_METHODS,
     blip=None,
     batch_size=32,
+    chunk_rows=256,
     **ignored,
 ):
     """Q-GroundCAM's measures of several heat maps on a grounding benchmark, with baselines.
@@ -228,7 +229,8 @@ def evaluate_grounding(
     run = run_key(__file__, [clip, blip], methods=list(names), batch_size=batch_size, **facts)
     key = rows_key(run, frame.to_dict("list"), frame["image"].tolist(), images)
     with reported(out, ["results.csv", "rows.parquet"], key) as (write, parts):
-        settings = {"images": images, "keep": parts, "quiet": quiet, "batch_size": batch_size}
+        settings = {"images": images, "keep": parts, "quiet": quiet}
+        settings |= {"batch_size": batch_size, "chunk_rows": chunk_rows}
         measured = {n: ground(model, frame, m, **settings) for n, (model, m) in names.items()}
         by_group = estimates(measured, "group", seed)
         found = pd.concat([estimates(measured, seed=seed).assign(group="all"), by_group])

@@ -77,8 +77,8 @@ def take(receipt: Path, files: list[Path], key: str) -> None:
     known = read_receipt(receipt)
     if known and known["key"] != key and not known.get("unfinished"):
         raise UserError(
-            f"{receipt.parent} holds a run with other options, weights, rows, images or code: "
-            f"choose another folder, or remove {receipt.name} with its files"
+            f"{receipt.parent} holds a finished run with other options, weights, images, code or "
+            f"pairs: choose another folder, or remove {receipt.name} with its files"
         )
     for path in files:
         if os.path.lexists(path) and not known:

@@ -47,7 +47,8 @@ def load_nli(name_or_folder=DEFAULT, device="auto", batch_size: int = 32):
         return found
 
     ids = tokenizer([PROBE])["input_ids"]
-    entailment.fingerprint = lambda: (hash_of_weights(model), model.config.to_dict(), ids, cut)
+    facts = model.config.to_dict(), ids, cut
+    entailment.fingerprint = lambda: (hash_of_weights(model), facts)  # type: ignore[attr-defined]
     return entailment
 
 

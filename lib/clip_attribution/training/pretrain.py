@@ -253,6 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
     parser.add_argument("--folder", type=Path, default=Path("runs/pretrain"))
     parser.add_argument("--out", type=Path, default=Path("runs/pretrain/scenes-clip.safetensors"))
+    parser.add_argument("--save-every", type=float, default=120.0, help="seconds (%(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = vars(parser.parse_args(arguments))
     given = {k: options[k] for k in DEFAULTS if options[k] is not None}
@@ -264,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
         with held(folder / LAST):
             only_own(folder / LOG, lambda _: (folder / LAST).exists())
             only_own(out, lambda path: is_shorter(path, cfg))
-            export(train(cfg, folder, options["device"]), cfg, out)
+            export(train(cfg, folder, options["device"], options["save_every"]), cfg, out)
 
     return exit_status(parser.prog, run, "the same command goes on from the last checkpoint")
 
