@@ -7,13 +7,13 @@ __getattr__, __dir__ = attach(
     {
         "..foils.figures": "legend_above",
         "..grounding.findings": "model_in_words",
-        "...evaluation.ranking": "BASELINES KNOWN map_methods word_methods",
+        "...evaluation.ranking": "BASELINES KNOWN map_methods summary word_methods",
         "...evaluation.truths": "games word_truths",
         "...models.untrained": "random_weights",
         ".cases": "case_panels disagreements",
         ".figures": "kind_map rank_dots region_dots stability_map",
         ".findings": "advice finding_kinds finding_regions finding_stability finding_words"
         " headline_words",
-        ".tables": "chosen facts_of known_kinds more_models rank_agreement ranked summary",
+        ".tables": "chosen facts_of known_kinds more_models rank_agreement ranked",
     },
 )

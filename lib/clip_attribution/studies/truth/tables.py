@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 
 from ...errors import UserError
 from ...evaluation import ranking
-from ...evaluation.ranking import BASELINES, KNOWN, MAP_BASELINES, summary
+from ...evaluation.ranking import BASELINES, KNOWN, MAP_BASELINES
 from ...evaluation.truths import games
 from ...io.keys import run_key
 from ...io.parts import kept
