@@ -50,6 +50,14 @@ SMALL = {
         "n_pairs": 10,
         "n_checked": 4,
     },
+    "14_which_method_is_right": {
+        "methods": "columns clip4dm leave_one_out",
+        "maps": "interactions rollout",
+        "n_foils": 6,
+        "n_captions": 8,
+        "n_stable": 4,
+        "cache": "tables",
+    },
 }
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -404,3 +412,16 @@ def test_require():
     require(True, "fine")
     with pytest.raises(UserError, match="both"):
         require(False, "give both")
+
+
+@pytest.mark.slow
+def test_the_ranking_puts_interventions_and_interactions_first(results):
+    found = results("14_which_method_is_right")["results"]
+    first = {name: table[0]["method"] for name, table in found["words"].items()}
+    assert first["locate"] in ("leave_one_out", "columns")
+    assert first["follow"] == "leave_one_out"
+    nets = {row["method"]: row["value"] for row in found["words"]["locate"]}
+    assert nets["columns"] > nets["clip4dm"] and abs(nets["random"]) < 0.3
+    points = {row["method"]: row["value"] for row in found["regions"]["point"]}
+    assert points["interactions"] > 0.8 and abs(points["rollout"]) < 0.3
+    assert len(found["cases"]) >= 1 and len(found["findings"]) == 5

@@ -2,7 +2,8 @@
 
 Decisions and F-CLIPScore of CLIP4DM (Nam et al., AAAI 2025) in the paper's form and in each form
 of its public code; CLIPScore and RefCLIPScore of Hessel et al. (EMNLP 2021). Attributions keep
-their sign: below zero speaks against the match. NaN is a word that CLIP has not seen.
+their sign: below zero speaks against the match. NaN is a word that CLIP has not seen. Another paper
+(arXiv 2502.20034) gives the name F-CLIPScore to a different quantity, which is not computed here.
 
 One caption is three equally long lists or a frame with the columns `word, attribution`; many
 captions are a words frame (`pair_id, word, attribution`, in caption order) and a pairs frame
