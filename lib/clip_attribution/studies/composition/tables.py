@@ -38,11 +38,13 @@ MAIN = (
 
 
 class Result(NamedTuple):
-    """A benchmark's rows (`all_rows`), its scored frame, and whether it is the embedded world's."""
+    """A benchmark's rows (`all_rows`), its scored frame, whether it is the embedded world's, and
+    the folder of its images."""
 
     rows: pd.DataFrame
     frame: pd.DataFrame
     embedded: bool
+    images: str | Path | None = None
 
 
 def chosen(benchmarks: str) -> list[str]:
@@ -95,7 +97,7 @@ def compare(clip, baseline, name, data, images, n, seed=1, progress=False) -> Re
             raise UserError(f"{name}: not one of {len(scored)} rows could be scored{reason}")
         tables.append(table)
         frame = scored if one is clip else frame
-    return Result(all_rows(name, *tables, embedded, rule), frame, embedded)
+    return Result(all_rows(name, *tables, embedded, rule), frame, embedded, images)
 
 
 def drawn(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
