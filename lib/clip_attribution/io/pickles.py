@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import UserError, one_line
 
-SHARED = 20  # tuples used again; 2^20 steps at most
+LARGEST_TUPLE = 1_000_000  # parts
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 GETS = ("GET", "BINGET", "LONG_BINGET")
 TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
@@ -44,21 +44,44 @@ def streams(path: Path):
 
 
 def check_stream(stream) -> None:
-    """Raise ValueError for a memo that is not filled in order or tuples used again and again."""
-    tuples, last, again, puts = set(), "", 0, 0
+    """Raise ValueError for a memo that is not filled in order, or a tuple that doubles itself.
+
+    The stack is followed with the size that each tuple has when it is written out, since as a key
+    it is hashed in full; of lists and dicts `check_size` sees the size afterwards.
+    """
+    stack: list = []  # sizes; None is a mark
+    memo: dict[int, int] = {}
     for code, argument, _ in pickletools.genops(stream):
-        name = code.name
-        if name == "MEMOIZE" or name in PUTS:
-            place = puts if name == "MEMOIZE" else argument
-            puts += 1
-            if place > 10 * puts + 1000:
+        name, taken = code.name, taken_by(code, stack)
+        if name in PUTS or name == "MEMOIZE":
+            place = argument if name in PUTS else len(memo)
+            if place > 10 * len(memo) + 1000:
                 raise ValueError("its memo has gaps")
-            if last in TUPLES:
-                tuples.add(place)
-        again += name == "DUP" or (name in GETS and argument in tuples)
-        if again > SHARED:
-            raise ValueError("it doubles tuples")
-        last = name
+            memo[place] = taken[0] if taken else (stack[-1] if stack else 1) or 1
+            stack += taken
+        elif name == "MARK":
+            stack.append(None)
+        elif name == "DUP":
+            stack += taken * 2
+        elif name in GETS:
+            stack.append(memo.get(argument, 1))
+        else:
+            size = 1 + sum(taken) if name in TUPLES else 1
+            if size > LARGEST_TUPLE:
+                raise ValueError("it doubles tuples")
+            stack += [size] * len(code.stack_after)
+
+
+def taken_by(code, stack: list) -> list[int]:
+    """Take from the stack of sizes what an opcode takes; the sizes above a mark, or of each."""
+    fixed, taken = len(code.stack_before), []
+    if pickletools.markobject in code.stack_before:
+        fixed = code.stack_before.index(pickletools.markobject)
+        while stack and (top := stack.pop()) is not None:
+            taken.append(top)
+    for _ in range(min(fixed, len(stack))):
+        taken.append(stack.pop() or 1)
+    return taken
 
 
 def check_size(value, most: int) -> None:

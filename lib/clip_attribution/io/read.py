@@ -22,9 +22,9 @@ def parse_json(text, source):
     try:
         return json.loads(text)
     except RecursionError:
-        raise UserError(f"cannot read {source}: the JSON is nested too deeply") from None
+        raise UserError(f"{source} is not valid JSON: nested too deeply") from None
     except (TypeError, ValueError, MemoryError) as error:
-        raise UserError(f"cannot read {source}: not JSON, {one_line(error)}") from None
+        raise UserError(f"{source} is not valid JSON: {one_line(error)}") from None
 
 
 def read_json(path, *kinds: type):

@@ -19,7 +19,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 from torchvision.transforms import Compose
@@ -29,6 +29,7 @@ from . import checkpoints
 from .configs import without_code
 from .hub import hub_without_waiting
 from .sources import find_source
+from .tokenizer import LinearTokenizer
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -234,7 +235,7 @@ def _tokenizer(text_cfg: dict) -> Callable:
     options = text_cfg.get("tokenizer_kwargs") or {}
     try:
         if not name:
-            return SimpleTokenizer(context_length=length, **options)
+            return LinearTokenizer(context_length=length, **options)
         mode, options = text_cfg.get("tokenizer_mode"), options | {"trust_remote_code": False}
         with _hub_for(name), without_code():
             return HFTokenizer(name, context_length=length, tokenizer_mode=mode, **options)
