@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import UserError, one_line
+from ..errors import UserError
+from ..io.read import read_text, text_lines
 from ..scenes.clauses import RELATIONS, be, clause, is_pair, noun, scenes
 from ..scenes.world import SIDE, Scene
 from . import aro_order
@@ -113,11 +114,7 @@ def find_excluded(data) -> list[str] | None:
 
 def _lines(path) -> list[str]:
     """The lines of a text file that are not blank. Raises UserError."""
-    try:
-        lines = Path(path).read_text("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from None
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in text_lines(read_text(path)) if line.strip()]
 
 
 def write_relation(folder: Path, n: int, seed: int, size: int) -> None:

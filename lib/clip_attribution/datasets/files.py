@@ -1,12 +1,12 @@
 """What the loaders share: find the official file, read it, let a bad record carry its reason."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..io.read import read_json
 
 POINTER = b"version https://git-lfs.github.com/spec"
 COLUMNS = ("pair_id", "image", "caption", "group", "error")
@@ -30,11 +30,8 @@ def find_file(path, *names: str) -> Path:
 
 
 def load_json(path):
-    """The content of a JSON file. Raises UserError."""
-    try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from None
+    """The list or object in a JSON file. Raises UserError."""
+    return read_json(path, list, dict)
 
 
 def require_fields(record, *names: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..io.read import read_text, text_lines
 from ..scenes.clauses import scenes
 from ..scenes.grammar import Caption, describe
 from ..scenes.vocabulary import NOUNS, plural
@@ -23,7 +24,7 @@ from .registry import GROUNDING, Benchmark
 from .scene_images import save_picture
 from .scene_samples import picture_id, pixel_boxes
 
-PHRASE = re.compile(r"\[/EN#(\d+)/(\S+)\s+([^\[\]]*?)\s*\]")
+PHRASE = re.compile(r"\[/EN#(\d+)/([^\s\[\]]+)\s([^\[\]]*)\]")
 SENTENCE, EXPRESSION = 6, 7  # third key of the random streams, after those of `samples`
 ANIMALS = ("horse", "mouse", "cow", "cat", "monkey")
 
@@ -90,14 +91,14 @@ def _photos(path: Path, split: str | None) -> tuple[Path, list[str]]:
     if split is None:
         find_file(path, "Sentences/*.txt")
         return path, sorted(file.stem for file in path.glob("Sentences/*.txt"))
-    lines = find_file(path, f"{split}.txt").read_text("utf-8").splitlines()
+    lines = text_lines(read_text(find_file(path, f"{split}.txt")))
     return path, [line.strip() for line in lines if line.strip()]
 
 
 def _unrelated(root: Path) -> set[tuple[str, int]]:
     """(photo, sentence number from 1) of the captions that do not describe their photo."""
     file = find_file(root, "UNRELATED_CAPTIONS")
-    lines = file.read_text("utf-8").splitlines()
+    lines = text_lines(read_text(file))
     try:
         pairs = [line.split() for line in lines if line.strip() and not line.startswith("#")]
         return {(photo, int(number)) for photo, number in pairs}
@@ -162,7 +163,7 @@ def parse_sentence(line: str) -> tuple[str, list[tuple[str, str, int, int]]]:
         if at and at == match.start():  # "...][/EN#...": two phrases, so two words
             caption += " "
         start = len(caption)
-        caption += match[3]
+        caption += match[3].strip()
         phrases.append((match[1], match[2], start, len(caption)))
         at = match.end()
     return caption + line[at:], phrases

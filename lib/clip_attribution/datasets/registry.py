@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 
 MISALIGNMENT, COMPOSITION, GROUNDING = KINDS = "misalignment", "composition", "grounding"
 
@@ -70,4 +70,10 @@ def load_benchmark(name: str, data, images=None, **options):
     data: the file, or the folder that holds it under its official name. images: the folder of its
     images. A malformed record is a row with its reason in `error`. Raises UserError.
     """
-    return get_benchmark(name).load(data, images, **options)
+    try:
+        return get_benchmark(name).load(data, images, **options)
+    except UserError:
+        raise
+    except Exception as error:  # files of others, in any form: at one place for all loaders
+        why = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"{data} is not in the form of {name}: {why}") from error

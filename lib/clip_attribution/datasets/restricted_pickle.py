@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 from ..errors import UserError, one_line
+from ..io.pickles import check_pickle, check_size
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -18,12 +19,18 @@ def load(path):
 
     Allowed are list, tuple, dict, str, bytes, int, float, bool and None: all that RefCOCO's files
     need. Sets, too, where the protocol (4 or later) has opcodes for them. Everything else is
-    refused before it is built, numpy scalars and arrays included. Nothing in the file is run, but
-    a hostile one may still ask for much memory.
+    refused before it is built, numpy scalars and arrays included. Nothing in the file is run, and
+    nothing grows beyond what the file holds.
     Raises UserError that names the class asked for, or says why the file cannot be read.
     """
     try:
+        size = Path(path).stat().st_size
+        check_pickle(path)
         with open(Path(path), "rb") as file:
-            return _PlainUnpickler(file, encoding="latin1").load()
+            value = _PlainUnpickler(file, encoding="latin1").load()
+        check_size(value, most=100 * size + 1000)
+        return value
+    except UserError:
+        raise
     except Exception as error:  # damaged bytes can make the unpickler raise nearly anything
         raise UserError(f"cannot read {path} as plain data: {one_line(error)}") from None

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError, one_line
+from ..io.read import read_text, text_lines
 from ..scenes.clauses import descriptions, scenes
 from .files import coco_names, find_file, find_image, frame_of, load_json, require_fields
 from .registry import COMPOSITION, Benchmark
@@ -111,9 +112,9 @@ def _coco(content: dict) -> list[tuple]:
 
 def _tokens(file: Path, ids) -> list[tuple]:
     """Lines of NAME.jpg#NUMBER, tab, caption; of the images that `ids` lists, or of all."""
-    wanted = set(Path(ids).read_text("utf-8").split()) if ids else None
+    wanted = set(read_text(ids).split()) if ids else None
     found: dict[str, list] = {}
-    for line in file.read_text("utf-8").splitlines():
+    for line in text_lines(read_text(file)):
         place, _, caption = line.partition("\t")
         name = place.rpartition("#")[0]
         if line.strip() and (wanted is None or Path(name).stem in wanted):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
+from ..io.read import parse_json
 from ..scenes.foils import TYPES
 from ..scenes.grammar import Caption
 from ..scenes.world import SIDE
@@ -121,7 +122,7 @@ def seetrue_row(number: int, record: dict) -> dict:
     if not all(isinstance(record[name], str) for name in TEXTS):
         raise ValueError(f"one of {', '.join(TEXTS)} is not text")
     feedback = record["human_feedback"]
-    feedback = json.loads(feedback) if isinstance(feedback, str) else feedback
+    feedback = parse_json(feedback, "human_feedback") if isinstance(feedback, str) else feedback
     if not isinstance(feedback, list):
         raise ValueError("'human_feedback' is not a list")
     boxes, labels = dino_boxes(record["bbox_GroundingDino"])

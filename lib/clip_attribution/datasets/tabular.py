@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError, one_line
+from ..io.tables import check_width
 
 LONGEST_FIELD = 2**24
 
@@ -26,7 +27,9 @@ def read_cells(path, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL) -> 
     """
     try:
         with open(Path(path), encoding="utf-8-sig", newline="") as file, long_fields():
-            return [row for row in csv.reader(file, delimiter=delimiter, quoting=quoting) if row]
+            rows = [row for row in csv.reader(file, delimiter=delimiter, quoting=quoting) if row]
+        check_width(len(rows[0]) if rows else 0, path)
+        return rows
     except (OSError, UnicodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from None
 

@@ -19,6 +19,7 @@ from ..io.tables import atomic_path
 
 HEADER, FRAME = 12, 16  # bytes before the data; bytes around it
 BLOCK = 1 << 18
+MOST_LOST, MOST_LOST_OF_FILE = 1 << 28, 4  # bytes of damaged records that are read
 BYTES, FLOATS, INTS = 1, 2, 3  # field numbers in tf.train.Feature
 
 
@@ -53,11 +54,16 @@ def read_records(path) -> Iterator[tuple[int, bytes | str]]:
 
 
 def _records(data):
-    at = 0
+    at, lost_bytes = 0, 0
     for number in count():
         if at >= len(data):
             return
         payload, end, wrong = _record(data, at)
+        lost_bytes += (_length(data, at) or 0) if wrong else 0
+        if lost_bytes > max(MOST_LOST, MOST_LOST_OF_FILE * len(data)):
+            # headers within the data of others: each would be read to its end and found wrong
+            yield number, f"record {number} at byte {at}: too much is damaged; the rest is left out"
+            return
         if wrong:
             start, lost = at, end is None
             end = _next_record(data, at + 1) if lost else end

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError
+from ..io.read import read_text, text_lines
 from ..scenes.clauses import bare, be, other_colour, other_noun, thing
 from ..scenes.vocabulary import OPPOSITE, SIZES, STATES
 from ..scenes.world import Scene
@@ -18,7 +19,6 @@ from .scene_cases import Maker, always, cases, other_of, single, write_json
 from .scene_images import save_picture
 
 SOURCES = {"vg": "vg", "vaw": "vg", "hake": "hake", "swig": "swig"}  # source -> image folder
-SETTING = re.compile(r"^\s*(\w+)\s*:\s*[\"']?(.*?)[\"']?\s*$")
 
 
 ATTRIBUTES = ("action", "color", "material", "size", "state")
@@ -92,8 +92,8 @@ def _sets(path) -> list[tuple[str, Path, str]]:
 
 def _settings(file: Path) -> dict[str, str]:
     """The `KEY: "value"` lines of a corpus file. Raises UserError for another type of corpus."""
-    matches = [SETTING.match(line) for line in file.read_text("utf-8").splitlines()]
-    settings = {match[1]: match[2] for match in matches if match}
+    parts = [line.partition(":") for line in text_lines(read_text(file))]
+    settings = {key.strip(): value.strip().strip("\"'") for key, colon, value in parts if colon}
     if settings.get("TYPE", "TUPLE_JSON") != "TUPLE_JSON":
         raise UserError(f"{file}: only corpora of the type TUPLE_JSON are known")
     return settings

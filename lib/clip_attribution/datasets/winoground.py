@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
+from ..io.read import parse_json, read_text, text_lines
 from ..metrics.intervals import mean_estimate
 from ..scenes.clauses import (
     RELATIONS,
@@ -80,7 +81,7 @@ def unpack(path, folder) -> int:
 
 def _read(file: Path) -> list[dict]:
     if file.suffix != ".parquet":
-        lines = file.read_text("utf-8-sig").splitlines()
+        lines = text_lines(read_text(file))
         return [_json_line(line) for line in lines if line.strip()]
     try:
         return pq.ParquetFile(file).read().to_pylist()
@@ -90,8 +91,8 @@ def _read(file: Path) -> list[dict]:
 
 def _json_line(line: str):
     try:
-        return json.loads(line)
-    except ValueError:
+        return parse_json(line, "line")
+    except UserError:
         return line  # no record: reported with its row
 
 

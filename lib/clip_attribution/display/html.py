@@ -130,11 +130,13 @@ def picture_figure(picture: Image.Image, alt: str, note: str) -> str:
 
 def data_uri(picture: Image.Image) -> str:
     """The image as an embedded PNG, at most twice as large as it is shown."""
-    small = picture.convert("RGB")
-    if min(small.size) < DRAWN:
-        scale = -(-DRAWN // min(small.size))
+    small = picture.copy()
+    small.thumbnail((2 * SHOWN, 2 * SHOWN))  # first: a line of pixels would become gigabytes
+    small = small.convert("RGB")
+    scale = min(-(-DRAWN // min(small.size)), 4 * SHOWN // max(small.size))
+    if min(small.size) < DRAWN and scale > 1:
         small = small.resize((small.width * scale, small.height * scale), Image.Resampling.BICUBIC)
-    small.thumbnail((2 * SHOWN, 2 * SHOWN))
+        small.thumbnail((2 * SHOWN, 2 * SHOWN))
     stream = io.BytesIO()
     small.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

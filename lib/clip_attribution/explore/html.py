@@ -84,8 +84,10 @@ def map_part(explanation) -> str:
 
 def figure(picture: Image.Image, alt: str, line: str) -> str:
     """An image with alternative text and a line below it, embedded as JPEG: quicker than PNG."""
-    scale, stream = max(1, -(-SHOWN // min(picture.size))), io.BytesIO()
-    drawn = picture.resize((picture.width * scale, picture.height * scale), BICUBIC)
+    drawn, stream = picture.copy(), io.BytesIO()
+    drawn.thumbnail((2 * SHOWN, 2 * SHOWN))
+    scale = max(1, min(-(-SHOWN // min(drawn.size)), 4 * SHOWN // max(drawn.size)))
+    drawn = drawn.resize((drawn.width * scale, drawn.height * scale), BICUBIC)
     drawn.thumbnail((2 * SHOWN, 2 * SHOWN))
     drawn.save(stream, "JPEG", quality=92, subsampling=0)
     uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -8,12 +8,24 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import ImageError, one_line
 
 __all__ = ["ImageError", "open_image"]
 
+ORIENTATION = 0x0112
+TURNS = {  # EXIF orientation: what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+FULL_SCALE = (255, 1023, 4095, 16383, 65535, 2**31 - 1)
+STRIP = 1 << 20  # pixels converted at a time
 # Without formats that run another program on the file (EPS) or are no photographs.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO")
 
@@ -21,13 +33,16 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "J
 def open_image(ref, root: str | os.PathLike | None = None) -> Image.Image:
     """The image `ref` as an upright RGB image: a path, a PIL image, or "scene:SEED:INDEX".
 
-    A path is relative to `root` and, symbolic links followed, has to stay inside it; without a
-    root any path will do. Transparency is laid over white, an animation gives its first frame,
-    16-bit grey is scaled to 8 bits, and the EXIF orientation is applied.
+    An array or tensor is taken too: see `_from_array`. A path is relative to `root` and, symbolic
+    links followed, has to stay inside it; without a root any path will do. Transparency is laid
+    over white, an animation gives its first frame, deep grey is scaled to 8 bits, and the EXIF
+    orientation is applied.
     Raises ImageError with a one-line reason for everything that cannot be used.
     """
     if isinstance(ref, Image.Image):
         return _decode(ref, "the image")
+    if hasattr(ref, "shape") and hasattr(ref, "dtype"):
+        return _from_array(ref)
     if not isinstance(ref, str | os.PathLike) or not os.fspath(ref):
         raise ImageError(f"no image given: expected a path or a PIL image, not {_shown(ref)}")
     text = os.fsdecode(ref)
@@ -78,10 +93,13 @@ def _read(path: Path, text: str) -> Image.Image:
 
 def _decode(image: Image.Image, shown: str) -> Image.Image:
     try:
+        if not image.width * image.height:
+            raise ValueError(f"it has no area ({image.width}x{image.height})")
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
             raise Image.DecompressionBombError(f"too many pixels ({image.width}x{image.height})")
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        turn = TURNS.get(_orientation(image))
+        return _to_rgb(image if turn is None else image.transpose(turn))
     except Exception as reason:  # as above: truncated or malformed data is met only here
         raise ImageError(f"cannot decode {shown}: {one_line(reason)}") from reason
 
@@ -96,14 +114,67 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation alone, 1 where it cannot be read: other tags may be of any form."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # no EXIF at all, or a damaged one: the image is as good as without
+        return 1
+    return value if type(value) is int else 1
+
+
 def _deep_to_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey to 8 bits; Pillow's own conversion would clip at 255."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    if image.mode == "F":
-        values = values * 255 if values.max() <= 1 else values
-    else:
-        values = values / (257 if values.max() <= 65535 else 2**31 / 255)
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    """Grey of more than 8 bits to 8; Pillow's own conversion would clip at 255.
+
+    The range is the file's own: the fewest bits, of FULL_SCALE, that hold its largest value, or
+    from 0 to 1 where no number of a float image is above 2. In strips, so that memory stays.
+    """
+    values = np.asarray(image)
+    strips = range(0, len(values), max(1, STRIP // image.width))
+    high = max(_largest(values[start : start + strips.step]) for start in strips)
+    levels = FULL_SCALE if image.mode != "F" or high > 2 else (1.0,)
+    full = next((level for level in levels if high <= level), max(high, levels[-1]))
+    grey = np.empty(values.shape, np.uint8)
+    for start in strips:
+        part = values[start : start + strips.step]
+        if image.mode == "F":
+            part = np.nan_to_num(part * np.float32(255 / full), posinf=255.0, neginf=0.0).round()
+        else:  # the highest 8 bits
+            part = part.astype(np.int64) * 256 // (int(full) + 1)
+        grey[start : start + strips.step] = part.clip(0, 255)
+    return Image.fromarray(grey)
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest finite number, at least 0."""
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    return max(0.0, float(values.max())) if values.size else 0.0
+
+
+def _from_array(values) -> Image.Image:
+    """An array or tensor [h, w], [h, w, 3 or 4] or [3, h, w]: bytes, or floats from 0 to 1."""
+    values = values.detach().cpu().float().numpy() if hasattr(values, "detach") else values
+    values = np.asarray(values)
+    if values.ndim == 3 and values.shape[0] in (1, 3) and values.shape[2] not in (1, 3, 4):
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    numbers = values.dtype.kind in "bui" or (values.dtype.kind == "f" and np.isfinite(values).all())
+    fits = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
+    if not (numbers and fits and values.size):
+        raise ImageError(
+            f"an array of shape {values.shape} and type {values.dtype} is no image: pass "
+            "[h, w, 3], bytes or numbers from 0 to 1, or a PIL image"
+        )
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 255:
+        raise ImageError(
+            f"an array from {low:.4g} to {high:.4g} is no image (preprocessed?): pass bytes, or "
+            "numbers from 0 to 1, or a PIL image"
+        )
+    scale = 255 if values.dtype.kind == "b" or (values.dtype.kind == "f" and high <= 1) else 1
+    return _decode(Image.fromarray(np.rint(values * scale).astype(np.uint8)), "the image")
 
 
 def _shown(ref) -> str:

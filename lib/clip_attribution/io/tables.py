@@ -17,8 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
+from .read import parse_json
+from .read import read_json as read_json  # of old a part of this module
 
 STARTED = time.time_ns()  # tells this process from an earlier one of the same number
+MOST_COLUMNS = 5_000
 TEXT_COLUMNS = ("image", "caption")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -56,12 +59,19 @@ def read_csv(path):
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         names = next(reader, [])
+        check_width(len(names), path)
         rows = [row for row in checked_rows(reader, len(names), path) if row]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two columns have the same name")
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     columns = zip(names, cells, strict=True)
     return pa.table({name: csv_column(name, cell) for name, cell in columns})
+
+
+def check_width(columns, path):
+    """Raise UserError for a table that is no table of pairs but one line without line breaks."""
+    if columns > MOST_COLUMNS:
+        raise UserError(f"{path} has {columns:,} columns: at most {MOST_COLUMNS:,} are read")
 
 
 def checked_rows(reader, width, path):
@@ -90,18 +100,14 @@ def read_jsonl(path):
         lines = enumerate(file, start=1)
         records = [json_record(line, number, path) for number, line in lines if line.strip()]
     names = dict.fromkeys(name for record in records for name in record)
+    check_width(len(names), path)
     columns = {name: [record.get(name) for record in records] for name in names}
     return pa.table({name: json_column(name, values) for name, values in columns.items()})
 
 
 def json_record(line, number, path):
     """One line of a JSON lines file as a dict."""
-    try:
-        record = json.loads(line)
-        if "\\u" in line:  # half a surrogate pair is valid JSON but no text
-            json.dumps(record, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: line {number} is not valid JSON: {one_line(error)}") from None
+    record = parse_json(line, f"{path}: line {number}")
     if not isinstance(record, dict):
         raise UserError(f"{path}: line {number} is not a JSON object")
     for name in TEXT_COLUMNS:
@@ -127,14 +133,17 @@ def json_text(value):
 
 def read_parquet(path):
     """Read a Parquet file, without the notes that pandas leaves in its schema."""
-    return pq.ParquetFile(path).read().replace_schema_metadata(None)
+    file = pq.ParquetFile(path)
+    check_width(len(file.schema_arrow.names), path)
+    return file.read().replace_schema_metadata(None)
 
 
 def check_pairs(table, source="the table"):
     """Check the columns of a table of pairs, put pair_id, image, caption first (see read_pairs)."""
     missing = [name for name in TEXT_COLUMNS if name not in table.column_names]
     if missing:
-        found = ", ".join(table.column_names) or "none"
+        found = ", ".join(short(name) for name in table.column_names[:10]) or "none"
+        found += ", ..." if table.num_columns > 10 else ""
         raise UserError(f"{source} has no column '{missing[0]}' (columns found: {found})")
     if len(set(table.column_names)) < table.num_columns:
         raise UserError(f"{source}: two columns have the same name")
@@ -144,6 +153,11 @@ def check_pairs(table, source="the table"):
     first |= {name: text_column(table[name], name, source) for name in TEXT_COLUMNS}
     others = [name for name in table.column_names if name not in first]
     return pa.table(first | {name: table[name] for name in others})
+
+
+def short(name):
+    """A column's name, at most 40 characters of it and in one line."""
+    return name if len(name) <= 40 and name.isprintable() else f"{name[:40]!r}..."
 
 
 def text_column(column, name, source):
@@ -225,14 +239,6 @@ def write_parquet(table, path):
     """Write a pyarrow Table to a Parquet file, atomically."""
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def read_json(path):
-    """Read a JSON file; UserError when it is not one."""
-    try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from None
 
 
 def write_json(value, path):

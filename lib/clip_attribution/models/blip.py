@@ -26,6 +26,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from ..errors import UserError, one_line
 from ..text.words import caption_fault
 from .clip import _device
+from .configs import refuse_code, without_code
 from .fingerprint import PROBE, fingerprint, hash_of_weights
 from .hub import hub_without_waiting
 
@@ -122,9 +123,10 @@ def _source(given) -> str:
 def _read(source: str) -> tuple[Any, Callable]:
     kind, tokenizer_kind = _transformers()
     local = os.path.isdir(source)
+    refuse_code(source)
     try:
-        with nullcontext() if local else hub_without_waiting():
-            tokenizer = tokenizer_kind.from_pretrained(source)
+        with nullcontext() if local else hub_without_waiting(), without_code():
+            tokenizer = tokenizer_kind.from_pretrained(source, trust_remote_code=False)
             model, report = kind.from_pretrained(
                 source, output_loading_info=True, attn_implementation="eager"
             )

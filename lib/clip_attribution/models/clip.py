@@ -9,7 +9,7 @@ and give wrong numbers without it. open_clip only warns; here `model_sources.qui
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,17 +18,19 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 from torchvision.transforms import Compose
 
 from ..errors import UserError, one_line
 from . import checkpoints
+from .configs import without_code
 from .fingerprint import PROBE, fingerprint, hash_of_weights
 from .hub import hub_without_waiting
 from .locks import locked
 from .sources import find_source
+from .tokenizer import LinearTokenizer
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -188,17 +190,35 @@ def _build(model_cfg: dict, seed: int) -> torch.nn.Module:
     kind = open_clip.CoCa if "multimodal_cfg" in cfg else kind
     _without_base_weights(cfg)
     try:
-        with torch.random.fork_rng(devices=[]), _hub_for(cfg["text_cfg"].get("hf_model_name")):
+        with (
+            torch.random.fork_rng(devices=[]),
+            _hub_for(cfg["text_cfg"].get("hf_model_name")),
+            without_code(),
+            default_dtype(torch.float32),
+        ):
             torch.default_generator.manual_seed(seed)
-            return kind(**cfg)
+            model = kind(**cfg)
     except OSError as reason:
         raise UserError(
             f"cannot get the config of the text tower {cfg['text_cfg'].get('hf_model_name')!r} (no "
             "network?): pass a model_config whose text_cfg.hf_model_name is a folder that holds it"
         ) from reason
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as reason:
+    except Exception as reason:  # the constructors of open_clip, timm and transformers
         kind = type(reason).__name__
         raise UserError(f"unusable model config: {kind}: {one_line(reason)}") from reason
+    checkpoints.remember_activation(model, bool(cfg.get("quick_gelu")))
+    return model
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype):
+    """Inside, new tensors are of this type; a caller's `torch.set_default_dtype` is put back."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _without_base_weights(cfg: dict) -> None:
@@ -216,16 +236,17 @@ def _hub_for(name: str | None):
 def _tokenizer(text_cfg: dict) -> Callable:
     name, length = text_cfg.get("hf_tokenizer_name"), text_cfg.get("context_length", 77)
     options = text_cfg.get("tokenizer_kwargs") or {}
-    if not name:
-        return SimpleTokenizer(context_length=length, **options)
-    mode = text_cfg.get("tokenizer_mode")
     try:
-        with _hub_for(name):
+        if not name:
+            return LinearTokenizer(context_length=length, **options)
+        mode, options = text_cfg.get("tokenizer_mode"), options | {"trust_remote_code": False}
+        with _hub_for(name), without_code():
             return HFTokenizer(name, context_length=length, tokenizer_mode=mode, **options)
-    except (OSError, ValueError, ImportError) as reason:
+    except Exception as reason:  # the loaders of several libraries, on whatever the files hold
         raise UserError(
-            f"cannot get the tokenizer {name!r} (no network, or transformers is not installed?): "
-            "pass tokenizer=, a callable from texts to ids [n, context]"
+            f"cannot get the tokenizer {name or 'of CLIP'!r} (no network, or transformers is not "
+            f"installed?): pass tokenizer=, a callable from texts to ids [n, context] "
+            f"({one_line(reason)})"
         ) from reason
 
 

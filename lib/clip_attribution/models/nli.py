@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError, one_line
+from .configs import refuse_code, without_code
 from .fingerprint import PROBE, hash_of_weights
 from .hub import hub_without_waiting
 
@@ -60,8 +61,10 @@ def _load(name: str):
             "the NLI score needs the package transformers: pip install clip-attribution[hf]"
         ) from reason
     local = {"local_files_only": True} if Path(name).is_dir() else {}
+    local["trust_remote_code"] = False
+    refuse_code(name)
     try:
-        with hub_without_waiting():
+        with hub_without_waiting(), without_code():
             model = AutoModelForSequenceClassification.from_pretrained(name, **local)
             return AutoTokenizer.from_pretrained(name, **local), model
     except (OSError, ValueError, KeyError, RuntimeError) as reason:

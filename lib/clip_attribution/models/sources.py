@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,9 +149,9 @@ def _architecture(name, model_config) -> tuple[str, dict, dict]:
 
 
 def _from_file(name, path: Path, model_config) -> Source:
-    if not path.is_file():
+    if "\0" in str(path) or not path.is_file():
         raise UserError(f"no such file: {path}")
-    own = checkpoints.file_description(path)
+    own = checkpoints.file_description(path, used=not name and model_config is None)
     if name or model_config is not None:
         name, model_cfg, preprocess = _architecture(name, model_config)
     elif own:
@@ -160,7 +161,17 @@ def _from_file(name, path: Path, model_config) -> Source:
             f"{path} does not say which model it is: pass its open_clip name, "
             "or model_config='config.json'"
         )
-    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=own and own["model_cfg"])
+    weights = dict((own or {}).get("model_cfg", {}))
+    if weights.get("quick_gelu") is None:
+        weights["quick_gelu"] = checkpoints.says_quick_gelu(path)
+    silent = weights["quick_gelu"] is None and model_cfg.get("quick_gelu") is None
+    if silent and not (name.endswith("-quickgelu") or "timm_model_name" in model_cfg["vision_cfg"]):
+        warnings.warn(
+            f"{path} does not say its activation: GELU is taken; if it was trained with QuickGELU, "
+            f"name the model {name}-quickgelu",
+            stacklevel=4,
+        )
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=weights)
     preprocess = preprocess | (own["preprocess"] if own else {})
     return Source(name, str(path), model_cfg, preprocess, path)
 
@@ -181,6 +192,7 @@ def _from_hub(name, pretrained, model_config) -> Source:
     if pretrained is not None or model_config is not None:
         raise UserError(f"{name!r} brings its own weights and config: pass no others")
     config, path = hub.download_repository(name.removeprefix("hf-hub:"))
-    _, model_cfg, preprocess = _architecture(name, config)
+    said = checkpoints.read_config(config, foreign=True)
+    model_cfg, preprocess = said["model_cfg"], said["preprocess"]
     model_cfg["quick_gelu"] = quick_gelu(name, model_cfg)
     return Source(name, "hub", model_cfg, preprocess, path, published=True)

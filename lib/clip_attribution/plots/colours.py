@@ -54,7 +54,7 @@ def overlay(picture: Image.Image, data, limit: float | None = None) -> Image.Ima
     """
     data = np.nan_to_num(np.asarray(data, dtype=float))
     limit = limit or symmetric_limit(data)
-    scale = max(1, -(-DRAWN // min(picture.size)))
+    scale = max(1, min(-(-DRAWN // min(picture.size)), 4 * DRAWN // max(picture.size)))
     size = (picture.width * scale, picture.height * scale)
     grey = picture.convert("L").resize(size, Image.Resampling.BICUBIC).convert("RGB")
     grey = Image.blend(grey, Image.new("RGB", size, "white"), 0.45)
