@@ -43,8 +43,10 @@ def check(status, text, place):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "pretrain"])
 def test_files_that_may_not_grow(jobs, wholes, name, tmp_path):
-    """RLIMIT_FSIZE: a write beyond it fails as on a full disk, also where no disk can be made. (Pre-training's loader shares memory
-    by files, which the limit is on too.)"""
+    """RLIMIT_FSIZE: a write beyond it fails as on a full disk, also where no disk can be made.
+
+    Not for pre-training, whose loader shares memory by files: the limit is on these too.
+    """
     whole = wholes(name)
     for limit in LIMITS:
         place = tmp_path / str(limit)
