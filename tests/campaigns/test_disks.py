@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from campaign_jobs import LONG, contents, finish, leftovers, make_jobs
 
-LIMITS = (0, 200, 3000, 20_000, 400_000) if LONG else (3000,)  # bytes of the largest file
+LIMITS = (1000, 3000, 20_000, 400_000) if LONG else (3000,)  # bytes of the largest file
 SIZES = ("8k", "32k", "128k", "1m") if LONG else ("32k",)  # of a disk
 NAMES = ("score", "misalignment", "composition", "grounding", "finetune", "pretrain", "export")
 
