@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := figures
-.PHONY: figures test lab bench card lock clean help
+.PHONY: figures test campaign lab bench card lock clean help
 
 # The first Python that is new enough; or name one: make PYTHON=python3.12
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -38,6 +38,9 @@ test: $(READY)  ## lint, check types and the form of code and notebooks, run the
 		$(PY) -m nbstripout --verify "$${notebooks[@]}" \
 		|| { echo "error: strip the notebooks: $(PY) -m nbstripout notebooks/*.ipynb" >&2; exit 1; }; fi
 	@$(PY) -m pytest
+
+campaign: $(READY)  ## stop, crowd and starve every long command, twenty times and more (an hour)
+	@CAMPAIGN=long $(PY) -m pytest tests/campaigns -s
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=notebooks

@@ -28,6 +28,7 @@ def library_files(*sources: Path) -> list[Path]:
     return sorted(found)
 
 
+@cache
 def imported(source: Path) -> set[Path]:
     """The library's files that one source names in its imports, or as `room.study` of one."""
     files: set[Path] = set()

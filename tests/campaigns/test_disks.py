@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from campaign_jobs import LONG, contents, finish, leftovers, make_jobs
 
-LIMITS = (0, 200, 3000, 20_000, 400_000) if LONG else (3000,)  # bytes of the largest file
+LIMITS = (1000, 3000, 20_000, 400_000) if LONG else (3000,)  # bytes of the largest file
 SIZES = ("8k", "32k", "128k", "1m") if LONG else ("32k",)  # of a disk
 NAMES = ("score", "misalignment", "composition", "grounding", "finetune", "pretrain", "export")
 
@@ -41,9 +41,12 @@ def check(status, text, place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "pretrain"])
 def test_files_that_may_not_grow(jobs, wholes, name, tmp_path):
-    """RLIMIT_FSIZE: a write beyond it fails as on a full disk, also where no disk can be made."""
+    """RLIMIT_FSIZE: a write beyond it fails as on a full disk, also where no disk can be made.
+
+    Not for pre-training, whose loader shares memory by files: the limit is on these too.
+    """
     whole = wholes(name)
     for limit in LIMITS:
         place = tmp_path / str(limit)

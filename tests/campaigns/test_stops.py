@@ -1,5 +1,6 @@
 """Killed, interrupted or terminated anywhere, a command ends with the files of a whole run."""
 
+import os
 import random
 import shutil
 import signal
@@ -10,7 +11,7 @@ from campaign_jobs import LONG, contents, finish, leftovers, make_jobs, start
 
 ROUNDS = 10 if LONG else 1  # folders, each with two stops
 NAMES = ("score", "misalignment", "composition", "grounding", "finetune", "pretrain", "export")
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+POLITE = signal.SIGTERM, signal.SIGINT
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_a_stopped_command_goes_on(jobs, name, tmp_path, record_property):
         place = tmp_path / f"round{turn}"
         out = place / "out"
         place.mkdir()
-        for number in (SIGNALS[turn % 3], SIGNALS[(turn + 1) % 3]):
+        for number in (POLITE[turn % 2], signal.SIGKILL):
             early += stopped(job, out, said, number, seconds * rng.uniform(0.05, 1))
             if number != signal.SIGKILL:
                 assert not [n for n in leftovers(place) if n != "parts"], leftovers(place)
@@ -49,8 +50,6 @@ def stopped(job, out, said, number, seconds) -> bool:
     time.sleep(seconds)
     sent = time.monotonic()
     if process.is_alive():
-        import os
-
         os.kill(process.pid, number)
     process.join(60)
     assert time.monotonic() - sent < 30

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from clip_attribution import attribute, load_clip
 from clip_attribution.errors import UserError
 from clip_attribution.training.attributions import TRAINABLE
-from clip_attribution.training.checkpoint import read_tensors
+from clip_attribution.training.checkpoint import read_tensors, write_tensors
 from clip_attribution.training.examples import read_examples
 from clip_attribution.training.finetune import Run, finetune, key_of, learning_rate, main
 from clip_attribution.training.finetune_options import DEFAULTS, build_parser, check_options
@@ -530,3 +530,16 @@ def test_a_process_killed_after_its_first_checkpoint_goes_on(tmp_path):
     whole, cut = (read_tensors(tmp_path / n / "model.safetensors")[0] for n in ("whole", "cut"))
     for name, tensor in whole.items():
         torch.testing.assert_close(cut[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("note", ["", "plain", 'ü "quoted"\n\ttab \\ / \x7f \u2028'])
+def test_the_same_tensors_give_the_same_bytes(tmp_path, note):
+    tensors = {"b": torch.arange(5.0), "a": torch.ones(2, 3, dtype=torch.float16)}
+    metadata = {"format": "pt", "note": note, "x": "1", "y": "2", "key": "3"}
+    paths = [tmp_path / f"{number}.safetensors" for number in range(6)]
+    for path in paths:
+        write_tensors(path, tensors, metadata)
+        metadata = dict(reversed(metadata.items()))
+    assert len({path.read_bytes() for path in paths}) == 1
+    found, told = read_tensors(paths[0])
+    assert told == metadata and all(torch.equal(found[n], t) for n, t in tensors.items())

@@ -84,6 +84,8 @@ def test_a_run_goes_on_with_its_own_options_only(tmp_path):
     for changed in ({"seed": 1}, {"batch": 8}, {"lr": 1e-4}):
         with pytest.raises(UserError, match=f"another {next(iter(changed))}: take"):
             pretrain.train({**CONFIG, **changed}, tmp_path, "cpu")
+    with pytest.raises(UserError, match="number of steps, which can only grow"):
+        pretrain.train({**CONFIG, "steps": 1}, tmp_path, "cpu")
     pretrain.train({**CONFIG, "steps": 4}, tmp_path, "cpu")  # more steps are no other run
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"step": 40}\n')  # of a run that was killed after its last checkpoint
@@ -201,3 +203,23 @@ def test_the_card_belongs_to_the_weights():
     card = json.loads((DATA / "model_card.json").read_text())
     assert card["weights_hash"] == load_clip().weights_hash
     assert card["weights_hash"] in (DATA / "MODEL_CARD.md").read_text()
+
+
+def test_a_checkpoint_of_other_code_or_none_at_all_is_refused(tmp_path, monkeypatch):
+    pretrain.train({**CONFIG, "steps": 1}, tmp_path, "cpu")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="another code: take"):
+        patch.setattr(pretrain, "key_of", lambda cfg: "another")
+        pretrain.train({**CONFIG, "steps": 2}, tmp_path, "cpu")
+    for damage in (b"", b"no checkpoint", (tmp_path / "last.pt").read_bytes()[:1000]):
+        (tmp_path / "last.pt").write_bytes(damage)
+        with pytest.raises(UserError, match="cannot read .* take another --folder"):
+            pretrain.train({**CONFIG, "steps": 2}, tmp_path, "cpu")
+        assert (tmp_path / "last.pt").read_bytes() == damage
+
+
+def test_a_longer_recipe_may_replace_its_weights_and_a_shorter_one_may_not(tmp_path):
+    path = tmp_path / "m.safetensors"
+    pretrain.export(pretrain.CLIP(**contrastive.MODEL), CONFIG, path)
+    for steps, fits in ((5, False), (6, True), (7, True)):
+        assert pretrain.is_shorter(path, {**CONFIG, "steps": steps}) == fits
+    assert not pretrain.is_shorter(path, {**CONFIG, "seed": 7})

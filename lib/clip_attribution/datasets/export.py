@@ -7,7 +7,7 @@ from tempfile import mkdtemp
 
 from ..errors import UserError, one_line
 from ..io.keys import run_key
-from ..io.output import held
+from ..io.output import held, lock_file
 from ..io.tables import clear, read_json, temporary_name, write_json
 from ..scenes.foils import TYPES
 from ..scenes.world import SIDE
@@ -50,7 +50,7 @@ def export(
     receipt["key"] = run_key(__file__, **receipt)
     folder = Path(folder).resolve()
     try:
-        if is_done(folder, receipt):
+        if is_done(folder, receipt) and not lock_file(folder).exists():
             return False
         with held(folder), picture_bar(n, not progress):
             if is_done(folder, receipt):  # by the process that held it before

@@ -22,14 +22,13 @@ def reported(out, names, key: str):
     with claim(receipt, files, key) as done:
 
         def write(results, facts, rows=None):
-            if done:
-                return
-            if rows is not None:
-                write_parquet(pa.Table.from_pandas(plain(rows), preserve_index=False), files[1])
-            with atomic_path(files[0]) as temporary:
-                results.to_csv(temporary, index=False, float_format="%.9g")
-            seal(receipt, files, facts | {"key": key})
-            remove_parts(out / "parts")
+            if not done:
+                if rows is not None:
+                    write_parquet(pa.Table.from_pandas(plain(rows), preserve_index=False), files[1])
+                with atomic_path(files[0]) as temporary:
+                    results.to_csv(temporary, index=False, float_format="%.9g")
+                seal(receipt, files, facts | {"key": key})
+            remove_parts(out / "parts")  # a kill may have left them beside finished files
 
         yield write, None if done else out / "parts"
 

@@ -126,6 +126,7 @@ def score_table(
 
     with claim(files.report, [files.words, files.pairs], report["key"]) as done:
         if done:
+            parts.remove_parts(files.parts, parts.ENDINGS)  # a kill may have left them
             say(quiet, f"{files.report} is of a complete run with these inputs: nothing to do")
             return done
         paths = parts.compute_parts(files.parts, chunks, keys, compute, quiet)

@@ -25,6 +25,11 @@ def make_folder(path):
         raise UserError(f"cannot write to {path}: {error.strerror or one_line(error)}") from None
 
 
+def lock_file(path: Path) -> Path:
+    """The file whose lock is the right to write `path`."""
+    return path.with_name(f".{path.name[:200]}.lock")
+
+
 @contextmanager
 def held(path: Path):
     """Hold the right to write `path`, and try that its folder can be written.
@@ -33,7 +38,7 @@ def held(path: Path):
     """
     path = Path(path)
     make_folder(path.parent)
-    lock = FileLock(path.with_name(f".{path.name[:200]}.lock"), timeout=WAIT)
+    lock = FileLock(lock_file(path), timeout=WAIT)
     try:
         lock.acquire()
     except Timeout:
@@ -60,7 +65,8 @@ def claim(receipt: Path, files: list[Path], key: str, passing=()):
     writable folder. Raises UserError: the folder cannot be written, is held by another process, or
     holds a file that is not of this run.
     """
-    if done := finished(receipt, files, key):
+    done = finished(receipt, files, key)
+    if done and not lock_file(receipt).exists():  # one of a process that was killed goes below
         yield done
         return
     with held(receipt):

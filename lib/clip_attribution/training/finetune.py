@@ -80,6 +80,8 @@ def finetune(
     with claim_first(out / FACTS, files, key, rank, world) as done:
         if done:
             log = load_final(out, model)
+            if (out / STATE).exists() and rank == 0:  # a kill may have left it
+                (out / STATE).unlink()
         else:
             run = Run(tuned, examples, cfg, rank, world)
             log = train(run, out, key, save_every, progress)
