@@ -12,7 +12,11 @@ def check_pairs(pairs) -> pd.DataFrame:
 
     Raises UserError when a column is missing or an id occurs twice.
     """
-    frame = pd.DataFrame(pairs).reset_index(drop=True)
+    frame = pd.DataFrame(pairs.to_pandas() if hasattr(pairs, "to_pandas") else pairs)
+    frame = frame.reset_index(drop=frame.index.name != "pair_id" or "pair_id" in frame)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"the pairs have two columns {twice!r}: rename one of them")
     missing = [name for name in ("image", "caption") if name not in frame]
     if missing:
         raise UserError(

@@ -5,6 +5,7 @@ function that adds its options and names the function that runs it; list it in C
 """
 
 import argparse
+import os
 import re
 import sys
 
@@ -64,7 +65,12 @@ def main(argv=None):
     parser = build_parser()
     args = parser.parse_args(join_numbers(sys.argv[1:] if argv is None else argv))
     try:
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     except UserError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_UNUSABLE

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..errors import UserError
+from ..models.arithmetic import exact
 from ..text.words import caption_fault
 from ..trace.features import distinct
 from ..trace.pooling import can_trim, encode_text, text_rows
@@ -44,6 +45,7 @@ def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **
     return maps
 
 
+@exact()
 def heatmap_rows(
     clip,
     images: list,
@@ -82,7 +84,10 @@ def heatmap_rows(
 
 def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int, progress: bool):
     faults, grid = [caption_fault(text) for text in texts], find_tower(clip.model).grid
-    features = text_features(clip, [t for t, fault in zip(texts, faults, strict=True) if not fault])
+    with exact():
+        features = text_features(
+            clip, [t for t, fault in zip(texts, faults, strict=True) if not fault]
+        )
     bar = tqdm(total=len(texts), desc="maps", unit="map", disable=not progress)
     with ThreadPoolExecutor(2) as pool, bar:
         for rows in batches(images, batch_size):
@@ -98,7 +103,8 @@ def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int
                 refs, image_of = distinct([images[rows[i]] for i in used])
                 kept = [p for p in pixels if not isinstance(p, str)]
                 constants = torch.stack([features[texts[rows[i]]] for i in used])
-                maps[used] = compute(_batch(clip, kept, constants, image_of)).cpu().numpy()
+                with exact():
+                    maps[used] = compute(_batch(clip, kept, constants, image_of)).cpu().numpy()
             bar.update(len(rows))
             yield np.array(rows), maps, reasons
 

@@ -11,11 +11,13 @@ from ..attribution.registry import get_method, resolve_layers
 from ..attribution.view import View
 from ..errors import UserError
 from ..io.images import open_image
+from ..models.arithmetic import exact
 from ..trace.hooks import count_layers, trace
 from ..trace.pooling import image_layout
 from ..trace.sites import find_sites
 
 
+@exact()
 def image_attribution(
     clip,
     images: list,

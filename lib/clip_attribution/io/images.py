@@ -5,6 +5,7 @@ of a table can carry it.
 """
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ def _locate(text: str, root) -> Path:
     if "\0" in text:
         raise ImageError(f"null byte in the path: {_shown(text)}")
     try:
-        path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
+        places = [Path(root or "", form) for form in forms(text)]
+        path = next((place for place in places if place.exists()), places[0]).resolve()
         if root is not None and not path.is_relative_to(Path(root).resolve()):
             raise ImageError(f"path leaves the image root: {_shown(text)}")
         if not path.exists():
@@ -76,6 +78,11 @@ def _locate(text: str, root) -> Path:
     except (OSError, RuntimeError, UnicodeError) as reason:  # too long, a loop of links, not text
         raise ImageError(f"unusable path: {_shown(text)} ({one_line(reason)})") from reason
     return path
+
+
+def forms(text: str) -> list[str]:
+    """A name, and its two normal forms: an accent may be a character or a mark of its own."""
+    return list(dict.fromkeys([text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD"))]))
 
 
 def _read(path: Path, text: str) -> Image.Image:

@@ -10,7 +10,7 @@ and give wrong numbers without it. open_clip only warns; here `model_sources.qui
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +26,7 @@ from torchvision.transforms import Compose
 
 from ..errors import UserError, one_line
 from . import checkpoints
+from .arithmetic import bare, default_dtype, exact
 from .configs import without_code
 from .hub import hub_without_waiting
 from .sources import find_source
@@ -50,6 +51,10 @@ class Clip:
     embed_dim: int
     config: dict = field(default_factory=dict, repr=False)  # what a checkpoint says of a model
 
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, bare(value) if name == "model" else value)
+
+    @exact()
     @torch.no_grad()
     def encode_images(self, images: list[Image.Image]) -> torch.Tensor:
         """Unit-length image features, float32 [n, D], on the model's device."""
@@ -59,6 +64,7 @@ class Clip:
         features = self.model.encode_image(pixels.to(self.device, self.dtype), normalize=False)
         return F.normalize(features.float(), dim=-1)
 
+    @exact()
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Unit-length text features, float32 [n, D]; over-long texts are cut as open_clip does."""
@@ -102,6 +108,7 @@ def hash_of_weights(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+@exact()
 def load_clip(
     name: str | None = None,
     pretrained: str | os.PathLike | None = None,
@@ -205,17 +212,6 @@ def _build(model_cfg: dict, seed: int) -> torch.nn.Module:
         raise UserError(f"unusable model config: {kind}: {one_line(reason)}") from reason
     checkpoints.remember_activation(model, bool(cfg.get("quick_gelu")))
     return model
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype):
-    """Inside, new tensors are of this type; a caller's `torch.set_default_dtype` is put back."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _without_base_weights(cfg: dict) -> None:
