@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..models.arithmetic import exact
 from ..text.words import caption_fault
 from ..trace.features import distinct
-from ..trace.pooling import can_trim, encode_text, text_rows
+from ..trace.pooling import can_trim, encode_text, known_tower, text_rows
 from .batch import Batch
 from .pixels import read_pixels, transform_of
 from .registry import prepare
@@ -36,7 +36,8 @@ def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **
     >>> maps.shape
     (2, 8, 8)
     """
-    maps = np.zeros((len(images), *find_tower(clip.model).grid), np.float32)
+    with known_tower(clip.model):
+        maps = np.zeros((len(images), *find_tower(clip.model).grid), np.float32)
     for rows, found, reasons in heatmap_rows(clip, images, texts, method, **options):
         bad = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
         if bad:
@@ -77,7 +78,8 @@ def heatmap_rows(
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise UserError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     check_model(clip.model)
-    compute = prepare(clip, method, layers, options)
+    with known_tower(clip.model):
+        compute = prepare(clip, method, layers, options)
     read = partial(read_pixels, root=image_root, transform=transform_of(clip, preprocess))
     return _run(clip, images, texts, compute, read, batch_size, progress)
 
@@ -103,7 +105,7 @@ def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int
                 refs, image_of = distinct([images[rows[i]] for i in used])
                 kept = [p for p in pixels if not isinstance(p, str)]
                 constants = torch.stack([features[texts[rows[i]]] for i in used])
-                with exact():
+                with exact(), known_tower(clip.model):
                     maps[used] = compute(_batch(clip, kept, constants, image_of)).cpu().numpy()
             bar.update(len(rows))
             yield np.array(rows), maps, reasons
