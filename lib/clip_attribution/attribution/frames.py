@@ -12,7 +12,7 @@ def check_pairs(pairs) -> pd.DataFrame:
 
     Raises UserError when a column is missing or an id occurs twice.
     """
-    frame = pd.DataFrame(pairs.to_pandas() if hasattr(pairs, "to_pandas") else pairs)
+    frame = any_frame(pairs.to_pandas() if hasattr(pairs, "to_pandas") else pairs)
     frame = frame.reset_index(drop=frame.index.name != "pair_id" or "pair_id" in frame)
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
@@ -31,6 +31,15 @@ def check_pairs(pairs) -> pd.DataFrame:
     if len(twice):
         raise UserError(f"pair_id {twice.iloc[0]!r} occurs twice: ids must be unique")
     return frame
+
+
+def any_frame(data) -> pd.DataFrame:
+    """A frame of any texts: half a surrogate pair is none that pandas' own type of text can hold."""
+    try:
+        return pd.DataFrame(data)
+    except UnicodeEncodeError:
+        with pd.option_context("future.infer_string", False):
+            return pd.DataFrame(data)
 
 
 class Facts:
@@ -79,7 +88,7 @@ def words_frame(pair_ids, captions: list[Caption], values: dict, tagger=None):
     }
     if tagger is not None:
         columns["pos"] = tags(tagger, captions)
-    return pd.DataFrame(columns), table
+    return any_frame(columns), table
 
 
 def no_words(channels: int, tagger=None):

@@ -96,7 +96,8 @@ def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int
             reasons = [faults[row] for row in rows]
             good = [row for row in rows if not faults[row]]
             refs, image_of = distinct([images[row] for row in good])
-            pixels = list(pool.map(read, refs))
+            with exact():
+                pixels = list(pool.map(read, refs))
             reason_of = {row: pixels[i] for row, i in zip(good, image_of, strict=True)}
             reasons = [_reason(r, reason_of.get(row)) for r, row in zip(reasons, rows, strict=True)]
             maps = np.full((len(rows), *grid), np.nan, np.float32)
@@ -104,9 +105,10 @@ def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int
             if used:
                 refs, image_of = distinct([images[rows[i]] for i in used])
                 kept = [p for p in pixels if not isinstance(p, str)]
-                constants = torch.stack([features[texts[rows[i]]] for i in used])
                 with exact(), known_tower(clip.model):
-                    maps[used] = compute(_batch(clip, kept, constants, image_of)).cpu().numpy()
+                    constants = torch.stack([features[texts[rows[i]]] for i in used])
+                    found = compute(_batch(clip, kept, constants, image_of))
+                    maps[used] = found.cpu().numpy()
             bar.update(len(rows))
             yield np.array(rows), maps, reasons
 

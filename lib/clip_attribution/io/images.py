@@ -138,8 +138,8 @@ def _deep_to_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     strips = range(0, len(values), max(1, STRIP // image.width))
     high = max(_largest(values[start : start + strips.step]) for start in strips)
-    levels = FULL_SCALE if image.mode != "F" or high > 2 else (1.0,)
-    full = next((level for level in levels if high <= level), max(high, levels[-1]))
+    full = next((level for level in FULL_SCALE if high <= level), high)
+    full = 1 if image.mode == "F" and high <= 2 else full
     grey = np.empty(values.shape, np.uint8)
     for start in strips:
         part = values[start : start + strips.step]
