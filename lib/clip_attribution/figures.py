@@ -19,9 +19,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import UserError
+from .io.read import utf8
 from .io.tables import digest, read_table, write_json
 from .notebooks import FOLDER
-from .parameters import require, utf8
+from .parameters import require
 
 HANDED = Path("runs", "parameters")
 FILES = ("pretrained", "image", "data", "images", "files", "photos", "nli", "blip")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import UserError
+from .io.read import utf8
 
 # A parameter of one name means the same in every notebook, so its bounds stand here once.
 BOUNDS = {"seed": range(1_000_000), "layers": range(-99, 1), "batch": range(2, 100_000)}
@@ -67,14 +68,6 @@ def check_one(name: str, value, kind: type, allowed=None) -> None:
     choice = ", ".join(map(repr, within)) if not isinstance(within, range) else None
     wanted = f"one of {choice}" if choice else f"a whole number from {within[0]} to {within[-1]}"
     require(False, f"parameter {name} must be {wanted}, not {shown}")
-
-
-def utf8(text: str) -> bool:
-    """Whether a text can be written: half a surrogate pair, as of a name in Latin-1, cannot."""
-    try:
-        return text.encode() is not None
-    except UnicodeEncodeError:
-        return False
 
 
 def bounds(name: str, kind: type) -> range | None:

@@ -26,6 +26,10 @@ from .captions import Caption, batch_ids, batches, read_caption
 from .frames import Facts, check_pairs, no_words, words_frame
 from .view import View
 
+NOT_FINITE = (
+    "the score or an attribution is not finite: the weights hold NaN or infinity, or the precision "
+    "overflows (try fp32)"
+)
 CHUNK = 1024  # captions held in full at a time: bounds memory; batches are sorted within
 
 
@@ -44,17 +48,18 @@ def run(
     progress=False,
     level="word",
     refused=None,
+    features=None,
 ):
     """Word values of a table of pairs; arguments as for `attribute`.
 
     channels: function of a View giving token values [B, C, n]. layers: those the view
-    offers, ascending. refused: {row: why it cannot be computed}.
+    offers, ascending. refused: {row: why it cannot be computed}. features: of `row_features`,
+    where they are known.
     Returns (words frame without values, pairs frame, values float32 [words, C]).
     """
     pairs = check_arguments(clip, pairs, template, alignment, batch_size)
-    images, image_of = distinct(list(pairs["image"]))
-    features = image_features(clip, images, image_root, batch_size, progress)
-    features = [features[number] for number in image_of]
+    if features is None:
+        features = row_features(clip, pairs, image_root, batch_size, progress)
     read = partial(read_caption, clip, template=template, alignment=alignment, level=level)
     facts, parts = Facts(len(pairs)), []
     with tqdm(total=len(pairs), desc="captions", unit="pair", disable=not progress) as bar:
@@ -67,10 +72,18 @@ def run(
             for batch in batches(captions, batch_size):
                 values |= text_batch(clip, batch, features, layers, channels, method, facts)
                 bar.update(len(batch))
+            captions = [caption for caption in captions if caption.row in values]
             if captions:
                 parts.append(words_frame(pairs["pair_id"], captions, values, tagger))
     words, values = join(parts or [no_words(1 + len(layers), tagger)])
     return words, facts.frame(pairs), values
+
+
+def row_features(clip, pairs, image_root, batch_size: int, progress: bool):
+    """For each row the features [D] of its image, or the reason why there are none."""
+    images, image_of = distinct(list(pairs["image"]))
+    features = image_features(clip, images, image_root, batch_size, progress)
+    return [features[number] for number in image_of]
 
 
 def check_arguments(clip, pairs, template: str, alignment: str, batch_size: int) -> pd.DataFrame:
@@ -114,10 +127,24 @@ def text_batch(clip, captions: list[Caption], features, layers, channels, method
     else:
         view = text_view(clip, ids, images, layers, method)
     values = channels(view).cpu().numpy()
-    facts.cosine[rows] = view.cosines.cpu().numpy()
+    cosines = view.cosines.cpu().numpy()
     for name, found in view.notes.items():
         facts.note(name, rows, found.cpu().numpy())
-    return {c.row: merge_tokens(c, v) for c, v in zip(captions, values, strict=True)}
+    good = {}
+    for caption, cosine, own in zip(captions, cosines, values, strict=True):
+        if is_finite(caption, cosine, own, gaps=method.prepare is not None):
+            facts.cosine[caption.row] = cosine
+            good[caption.row] = merge_tokens(caption, own)
+        else:
+            facts.error[caption.row] = NOT_FINITE
+    return good
+
+
+def is_finite(caption: Caption, cosine, values: np.ndarray, gaps: bool) -> bool:
+    """Whether cosine and token values [C, n] are numbers. gaps: a token may have no value (NaN)."""
+    own = values[:, caption.first : caption.first + len(caption.word_of)]
+    bad = np.isinf(own) if gaps else ~np.isfinite(own)
+    return bool(np.isfinite(cosine) and not bad.any())
 
 
 def text_view(clip, ids: torch.Tensor, images: torch.Tensor, layers: list[int], method):

@@ -7,14 +7,16 @@ import pandas as pd
 import torch
 
 from ..errors import UserError
+from ..models.arithmetic import exact
 from ..trace.hooks import count_layers
-from .batch import run
+from .batch import check_arguments, row_features, run
 from .clip4dm import REDUCE, all_variants
 from .frames import check_pairs
 from .registry import check_options, get_method, resolve_layers
 from .role_level import roles_frame, with_concepts
 
 
+@exact()
 def attribute(
     clip,
     pairs,
@@ -75,8 +77,13 @@ def attribute(
     if level == "role":
         pairs, spans, refused = with_concepts(pairs, tagger)
         tagger = None  # it served the parser; a role has no part of speech
+    features = None
     if chosen.prepare:
-        options, faults = chosen.prepare(check_pairs(pairs), tagger, options)
+        pairs = check_pairs(pairs)
+        check_arguments(clip, pairs, template, alignment, batch_size)
+        features = row_features(clip, pairs, image_root, batch_size, progress)
+        usable = [not isinstance(own, str) for own in features]
+        options, faults = chosen.prepare(pairs, tagger, options, usable)
         refused = faults | refused
 
     def channels(view):
@@ -98,6 +105,7 @@ def attribute(
         progress=progress,
         level="word" if level == "word" else "token",
         refused=refused,
+        features=features,
     )
     words.insert(5, "attribution", values[:, 0].astype(np.float64))
     for column, layer in enumerate(used if per_layer else [], start=1):
@@ -137,6 +145,7 @@ class Ablation(NamedTuple):
     pairs: pd.DataFrame
 
 
+@exact()
 def attribute_all_variants(clip, pairs, **options) -> Ablation:
     """CLIP4DM for every number k of last layers and every ReLU variant, in one pass.
 

@@ -12,7 +12,11 @@ def check_pairs(pairs) -> pd.DataFrame:
 
     Raises UserError when a column is missing or an id occurs twice.
     """
-    frame = pd.DataFrame(pairs).reset_index(drop=True)
+    frame = any_frame(pairs.to_pandas() if hasattr(pairs, "to_pandas") else pairs)
+    frame = frame.reset_index(drop=frame.index.name != "pair_id" or "pair_id" in frame)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"the pairs have two columns {twice!r}: rename one of them")
     missing = [name for name in ("image", "caption") if name not in frame]
     if missing:
         raise UserError(
@@ -27,6 +31,15 @@ def check_pairs(pairs) -> pd.DataFrame:
     if len(twice):
         raise UserError(f"pair_id {twice.iloc[0]!r} occurs twice: ids must be unique")
     return frame
+
+
+def any_frame(data) -> pd.DataFrame:
+    """A frame of any texts: half a surrogate pair is none that pandas' own type of text can hold."""
+    try:
+        return pd.DataFrame(data)
+    except UnicodeEncodeError:
+        with pd.option_context("future.infer_string", False):
+            return pd.DataFrame(data)
 
 
 class Facts:
@@ -75,7 +88,7 @@ def words_frame(pair_ids, captions: list[Caption], values: dict, tagger=None):
     }
     if tagger is not None:
         columns["pos"] = tags(tagger, captions)
-    return pd.DataFrame(columns), table
+    return any_frame(columns), table
 
 
 def no_words(channels: int, tagger=None):

@@ -30,15 +30,19 @@ from .registry import method
 OPTIONS = ("candidates", "k", "seed")
 
 
-def prepare(pairs, tagger, options: dict) -> tuple[dict, dict[int, str]]:
-    """The options with the concepts of each row and the candidates of the table; {row: fault}."""
+def prepare(pairs, tagger, options: dict, usable: list[bool]) -> tuple[dict, dict[int, str]]:
+    """The options with the concepts of each row and the candidates of the table; {row: fault}.
+
+    usable: whether each row has an image; candidates are the concepts of such rows alone.
+    """
     k, seed = options.get("k", 16), options.get("seed", 0)
     for name, value, least in (("k", k, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, not {value!r}")
     concepts, faults = concepts_of_table(pairs, tagger)
     given = options.get("candidates")
-    candidates = given or gather_candidates(list(pairs["caption"]), concepts)
+    own = [spans if good else [] for spans, good in zip(concepts, usable, strict=True)]
+    candidates = given or gather_candidates(list(pairs["caption"]), own)
     candidates = {role: distinct(phrases) for role, phrases in candidates.items()}
     rows = zip(pairs["caption"], concepts, strict=True)
     if any(concepts) and not any(any(draw(c, s, candidates, 1, 0)) for c, s in rows if s):

@@ -5,6 +5,7 @@ function that adds its options and names the function that runs it; list it in C
 """
 
 import argparse
+import os
 import re
 import sys
 

@@ -1,6 +1,7 @@
 """Options and exit statuses that the commands share."""
 
 import argparse
+import math
 import re
 
 EXIT_OK, EXIT_UNUSABLE, EXIT_ROW_ERRORS = 0, 2, 3
@@ -15,6 +16,17 @@ def positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def finite(text):
+    """A finite number, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
 
 
 def shard(text):
@@ -71,7 +83,7 @@ def add_attribution_options(parser):
         help="misaligned: the words below epsilon, or the lowest word (default: %(default)s)",
     )
     group.add_argument(
-        "--epsilon", metavar="X", type=float, default=-5e-5, help="default: %(default)s"
+        "--epsilon", metavar="X", type=finite, default=-5e-5, help="default: %(default)s"
     )
     group.add_argument(
         "--variant",

@@ -13,8 +13,8 @@ from ..errors import UserError
 from ..io import parts
 from ..io.keys import rows_key, run_key
 from ..io.output import claim, make_folder
-from ..io.tables import digest, read_pairs
-from ..metrics.misalignment import ref_clip_score, score_pairs
+from ..io.tables import FAULT, digest, read_pairs
+from ..metrics.misalignment import check_epsilon, ref_clip_score, score_pairs
 from ..models.clip import load_clip
 from ..trace.references import reference_cosines
 from ..versions import versions
@@ -103,6 +103,7 @@ def score_table(
             f"{method} compares the captions of a whole table, and this scores a table "
             "piece by piece: call attribute() instead"
         )
+    check_epsilon(epsilon)
     options = dict(method=method, start_layer=start_layer, template=template, alignment=alignment)
     options |= dict(decision=decision, epsilon=epsilon, variant=variant)
     options |= dict(batch_size=batch_size, pos=pos)
@@ -140,6 +141,7 @@ def check_columns(table):
     for name, _ in SCORES + REFERENCES:
         if name in table.column_names:
             raise UserError(f"the column '{name}' is one of the results: rename it in the table")
+    has_references(table)
 
 
 def find_tagger(pos):
@@ -154,9 +156,10 @@ def find_tagger(pos):
 
 def score_chunk(clip, chunk, image_root, options, tagger):
     """Score one chunk of rows; return its words and pairs, in the schemas that are written."""
+    rows, faults = readable(chunk)
     words, pairs = attribute(
         clip,
-        chunk.select(["pair_id", "image", "caption"]).to_pandas(),
+        rows,
         method=options["method"],
         layers=options["start_layer"],
         template=options["template"],
@@ -165,10 +168,11 @@ def score_chunk(clip, chunk, image_root, options, tagger):
         image_root=image_root,
         tagger=tagger,
     )
+    pairs["error"] = faults.where(faults.notna(), pairs["error"])
     decide = {name: options[name] for name in ("decision", "epsilon", "variant")}
     scored = score_pairs(words, pairs, **decide)
     words_schema, pairs_schema = schemas(chunk, options["pos"])
-    columns = {name: chunk[name] for name in chunk.column_names}
+    columns = {name: chunk[name] for name in chunk.column_names if name != FAULT}
     if has_references(chunk):
         scored = with_references(clip, scored, chunk, options)
     for name, kind in SCORES + REFERENCES * has_references(chunk):
@@ -177,13 +181,30 @@ def score_chunk(clip, chunk, image_root, options, tagger):
     return pa.Table.from_pandas(words, words_schema, preserve_index=False), pairs
 
 
+def readable(chunk):
+    """(rows for `attribute`, the faults that the reader found): a faulty row has no caption."""
+    rows = chunk.select(["pair_id", "image", "caption"]).to_pandas()
+    given = chunk[FAULT].to_pylist() if FAULT in chunk.column_names else [None] * len(rows)
+    faults = pd.Series(given, rows.index, dtype=object)
+    return rows.assign(caption=rows["caption"].where(faults.isna(), None)), faults
+
+
 def has_references(table):
-    """Whether the table brings reference captions: a column `references` of lists of texts."""
+    """Whether the table brings reference captions: a column `references` of texts or lists of them.
+
+    Raises UserError for a column of that name that holds anything else.
+    """
     kinds = {field.name: field.type for field in table.schema}
     kind = kinds.get("references", pa.null())
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    texts = (pa.string(), pa.large_string())
-    return is_list and kind.value_type in texts
+    inner = kind.value_type if hasattr(kind, "value_type") else kind
+    if not (is_text(inner) or pa.types.is_null(inner)):
+        raise UserError(f"the column 'references' must hold texts or lists of texts, not {kind}")
+    return is_text(inner)
+
+
+def is_text(kind):
+    """Whether an arrow type is one of text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
 
 
 def with_references(clip, scored, chunk, options):
@@ -207,7 +228,8 @@ def with_references(clip, scored, chunk, options):
 def schemas(table, pos):
     """The schemas of the words and of the pairs that are written for a table."""
     first = [table.schema.field(name) for name in ("pair_id", "image", "caption")]
-    others = [field for field in table.schema if field.name not in ("pair_id", "image", "caption")]
+    known = ("pair_id", "image", "caption", FAULT)
+    others = [field for field in table.schema if field.name not in known]
     words = first[:1] + [pa.field(*column) for column in WORDS]
     words += [pa.field("pos", pa.string())] if pos else []
     scores = [pa.field(*column) for column in SCORES + REFERENCES * has_references(table)]

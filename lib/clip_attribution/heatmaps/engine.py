@@ -11,10 +11,11 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from ..errors import UserError
+from ..models.arithmetic import exact
 from ..models.locks import lock_of, locked
 from ..text.words import caption_fault
 from ..trace.features import distinct
-from ..trace.pooling import can_trim, encode_text, text_rows
+from ..trace.pooling import can_trim, encode_text, known_tower, text_rows
 from .batch import Batch
 from .pixels import read_pixels, transform_of
 from .registry import prepare
@@ -36,7 +37,8 @@ def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **
     >>> maps.shape
     (2, 8, 8)
     """
-    maps = np.zeros((len(images), *find_tower(clip.model).grid), np.float32)
+    with known_tower(clip.model):
+        maps = np.zeros((len(images), *find_tower(clip.model).grid), np.float32)
     for rows, found, reasons in heatmap_rows(clip, images, texts, method, **options):
         bad = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
         if bad:
@@ -45,6 +47,7 @@ def heatmaps(clip, images: list, texts: list[str], method: str = "gae_image", **
     return maps
 
 
+@exact()
 def heatmap_rows(
     clip,
     images: list,
@@ -76,21 +79,26 @@ def heatmap_rows(
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise UserError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     check_model(clip.model)
-    compute = prepare(clip, method, layers, options)
+    with known_tower(clip.model):
+        compute = prepare(clip, method, layers, options)
     read = partial(read_pixels, root=image_root, transform=transform_of(clip, preprocess))
     return _run(clip, images, texts, compute, read, batch_size, progress)
 
 
 def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int, progress: bool):
     faults, grid = [caption_fault(text) for text in texts], find_tower(clip.model).grid
-    features = text_features(clip, [t for t, fault in zip(texts, faults, strict=True) if not fault])
+    with exact():
+        features = text_features(
+            clip, [t for t, fault in zip(texts, faults, strict=True) if not fault]
+        )
     bar = tqdm(total=len(texts), desc="maps", unit="map", disable=not progress)
     with ThreadPoolExecutor(2) as pool, bar:
         for rows in batches(images, batch_size):
             reasons = [faults[row] for row in rows]
             good = [row for row in rows if not faults[row]]
             refs, image_of = distinct([images[row] for row in good])
-            pixels = list(pool.map(read, refs))
+            with exact():
+                pixels = list(pool.map(read, refs))
             reason_of = {row: pixels[i] for row, i in zip(good, image_of, strict=True)}
             reasons = [_reason(r, reason_of.get(row)) for r, row in zip(reasons, rows, strict=True)]
             maps = np.full((len(rows), *grid), np.nan, np.float32)
@@ -98,10 +106,10 @@ def _run(clip, images, texts, compute: Callable, read: Callable, batch_size: int
             if used:
                 refs, image_of = distinct([images[rows[i]] for i in used])
                 kept = [p for p in pixels if not isinstance(p, str)]
-                constants = torch.stack([features[texts[rows[i]]] for i in used])
-                batch = _batch(clip, kept, constants, image_of)
-                with lock_of(clip):
-                    maps[used] = compute(batch).cpu().numpy()
+                with lock_of(clip), exact(), known_tower(clip.model):
+                    constants = torch.stack([features[texts[rows[i]]] for i in used])
+                    found = compute(_batch(clip, kept, constants, image_of))
+                    maps[used] = found.cpu().numpy()
             bar.update(len(rows))
             yield np.array(rows), maps, reasons
 

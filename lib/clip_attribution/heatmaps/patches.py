@@ -11,12 +11,14 @@ from ..attribution.registry import get_method, resolve_layers
 from ..attribution.view import View
 from ..errors import UserError
 from ..io.images import open_image
+from ..models.arithmetic import exact
 from ..models.locks import locked
 from ..trace.hooks import count_layers, trace
-from ..trace.pooling import image_layout
+from ..trace.pooling import image_layout, known_tower
 from ..trace.sites import find_sites
 
 
+@exact()
 def image_attribution(
     clip,
     images: list,
@@ -44,26 +46,27 @@ def image_attribution(
     >>> image_attribution(load_clip(), ["scene:1:3"], ["a yellow sun"]).shape
     (1, 8, 8)
     """
-    chosen = get_method(method, "image", relu)
-    prefix, grid = image_layout(clip.model)
-    n_layers = count_layers(clip.model, "image")
-    used = resolve_layers(chosen.layers if layers is None else layers, n_layers)
-    if len(images) != len(texts):
-        raise UserError(f"{len(images)} images with {len(texts)} texts: give one text an image")
-    maps = []
-    for start in tqdm(range(0, len(images), batch_size), desc="maps", disable=not progress):
-        part = slice(start, start + batch_size)
-        pixels = [clip.preprocess(open_image(ref, image_root)) for ref in images[part]]
-        constants = clip.encode_texts(list(texts[part]))
-        traced = trace_images(clip, torch.stack(pixels), constants, used[0], chosen.gradient)
-        rows = torch.zeros(len(pixels), dtype=torch.long, device=clip.device)
-        scale = clip.logit_scale if chosen.score == "logit" else 1.0
-        view = View(traced, rows, used, scale)
-        values = chosen.values(view, relu)
-        values = values if per_layer else chosen.total(values)
-        maps.append(values[..., prefix:].unflatten(-1, grid).cpu().numpy())
-    shape = (0, len(used), *grid) if per_layer else (0, *grid)
-    return np.concatenate(maps) if maps else np.zeros(shape, np.float32)
+    with known_tower(clip.model):
+        chosen = get_method(method, "image", relu)
+        prefix, grid = image_layout(clip.model)
+        n_layers = count_layers(clip.model, "image")
+        used = resolve_layers(chosen.layers if layers is None else layers, n_layers)
+        if len(images) != len(texts):
+            raise UserError(f"{len(images)} images with {len(texts)} texts: give one text an image")
+        maps = []
+        for start in tqdm(range(0, len(images), batch_size), desc="maps", disable=not progress):
+            part = slice(start, start + batch_size)
+            pixels = [clip.preprocess(open_image(ref, image_root)) for ref in images[part]]
+            constants = clip.encode_texts(list(texts[part]))
+            traced = trace_images(clip, torch.stack(pixels), constants, used[0], chosen.gradient)
+            rows = torch.zeros(len(pixels), dtype=torch.long, device=clip.device)
+            scale = clip.logit_scale if chosen.score == "logit" else 1.0
+            view = View(traced, rows, used, scale)
+            values = chosen.values(view, relu)
+            values = values if per_layer else chosen.total(values)
+            maps.append(values[..., prefix:].unflatten(-1, grid).cpu().numpy())
+        shape = (0, len(used), *grid) if per_layer else (0, *grid)
+        return np.concatenate(maps) if maps else np.zeros(shape, np.float32)
 
 
 @locked

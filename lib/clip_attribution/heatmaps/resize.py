@@ -73,7 +73,8 @@ def _share(clip, grid) -> tuple[float, float]:
     """The share of the input's height and width that the patches fill."""
     visual = getattr(clip.model, "visual", None)  # BLIP has none, and patches that fill its input
     embed: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
-    patch = embed.patch_size if type(embed) is PatchEmbed else getattr(visual, "patch_size", None)
+    plain = type(embed) is PatchEmbed and tuple(embed.grid_size or ()) == tuple(grid)
+    patch = embed.patch_size if plain else getattr(visual, "patch_size", None)
     if patch is None:
         return 1.0, 1.0
     return tuple(n * p / side for n, p, side in zip(grid, patch, clip.image_size, strict=True))

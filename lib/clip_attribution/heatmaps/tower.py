@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 
+PLAIN = ("VisionTransformer", "Eva", "ConvNeXt")  # described by their attributes alone
+
 
 @dataclass(frozen=True)
 class Tower:
@@ -17,7 +19,8 @@ class Tower:
     whose output is the last feature map (last block, or last convolutional stage). grid: rows and
     columns of that map. prefix: tokens before the patches. pool: what the image feature is read
     from: "token" (the class token), "average" or "pooler" (an attention pooler, the module
-    `pooler`). channels_last: whether a convolutional stage puts its channels last.
+    `pooler`). channels_last: whether a convolutional stage puts its channels last; tokens: whether
+    a stage gives a row of tokens.
     """
 
     name: str
@@ -28,10 +31,11 @@ class Tower:
     prefix: int = 0
     pooler: Any = None  # an nn.Module, read by the names that its own class has
     channels_last: bool = False
+    tokens: bool = False
 
     def to_grid(self, x: Tensor) -> Tensor:
         """Output of a layer as [B, channels, rows, cols], tokens before the patches left out."""
-        if self.blocks:
+        if self.blocks or self.tokens:
             return x[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
         return x.permute(0, 3, 1, 2) if self.channels_last else x
 
@@ -41,7 +45,9 @@ def find_tower(model: nn.Module) -> Tower:
     visual = model.visual
     trunk = getattr(visual, "trunk", None)
     if trunk is not None:
-        found = _timm_transformer(trunk) if hasattr(trunk, "blocks") else _timm_stages(visual)
+        found = _timm_transformer(trunk) or _timm_stages(visual)
+        if type(trunk).__name__ not in PLAIN:
+            found = _measured(visual, found)
     elif hasattr(visual, "transformer"):
         found = _open_clip_transformer(visual)
     else:
@@ -66,10 +72,11 @@ def _open_clip_transformer(visual) -> Tower | None:
 
 
 def _timm_transformer(trunk) -> Tower | None:
-    blocks = list(trunk.blocks)
-    grid, prefix = getattr(trunk.patch_embed, "grid_size", None), trunk.num_prefix_tokens
-    if grid is None:
+    grid = getattr(getattr(trunk, "patch_embed", None), "grid_size", None)
+    blocks, prefix = getattr(trunk, "blocks", ()), getattr(trunk, "num_prefix_tokens", None)
+    if grid is None or prefix is None or not len(blocks) or not hasattr(trunk, "global_pool"):
         return None
+    blocks = list(blocks)
     name, grid = type(trunk).__name__, tuple(grid)
     if getattr(trunk, "attn_pool", None) is not None:
         return Tower(name, blocks[-1], grid, "pooler", blocks, prefix, trunk.attn_pool)
@@ -77,11 +84,69 @@ def _timm_transformer(trunk) -> Tower | None:
     return Tower(name, blocks[-1], grid, pool, blocks, prefix) if pool else None
 
 
+def _measured(visual, found: Tower | None) -> Tower | None:
+    """A tower of a family that is not known by name, as one forward pass shows its last stage.
+
+    found: what the names of its parts promise; it stands where the output bears it out.
+    """
+    trunk = visual.trunk
+    parts = (getattr(trunk, name, None) for name in ("stages", "layers", "blocks"))
+    stages = next((p for p in parts if isinstance(p, nn.Sequential | nn.ModuleList) and len(p)), ())
+    last = found.last if found else next(reversed(list(stages)), None)
+    shape = _output_shape(visual, last) if last is not None else ()
+    name, sides = type(trunk).__name__, _sides(visual)
+    if len(shape) == 3:
+        if found and found.blocks and shape[1] == found.prefix + found.grid[0] * found.grid[1]:
+            return found
+        for prefix in (0, getattr(trunk, "num_prefix_tokens", 0), 1):
+            rows = round(((shape[1] - prefix) * sides[0] / sides[1]) ** 0.5)
+            if rows and (shape[1] - prefix) % rows == 0:
+                grid = rows, (shape[1] - prefix) // rows
+                if grid[0] * sides[1] == grid[1] * sides[0]:
+                    return Tower(name, last, grid, "average", prefix=prefix, tokens=True)
+    if len(shape) == 4:
+        first, final = (_fits(shape[at : at + 2], sides) for at in (2, 1))
+        known = {getattr(trunk, "num_features", 0)}
+        known |= {part.get("num_chs") for part in getattr(trunk, "feature_info", ()) or ()}
+        channels_last = final and not (first and shape[1] in known)
+        if first or final:
+            grid = tuple(shape[1:3] if channels_last else shape[2:4])
+            return Tower(name, last, grid, "average", channels_last=channels_last)
+    return None
+
+
+def _fits(grid, sides) -> bool:
+    """Whether rows and columns are to each other as height and width, as near as rounding lets."""
+    return abs(grid[0] - grid[1] * sides[0] / sides[1]) < 1
+
+
+def _sides(visual) -> tuple[int, int]:
+    size = visual.image_size
+    return tuple(size) if isinstance(size, tuple | list) else (size, size)
+
+
+def _output_shape(visual, module: nn.Module) -> tuple[int, ...]:
+    """The shape of what a module gives for one image; () where it is no single tensor."""
+    seen: list[tuple[int, ...]] = []
+
+    def look(module, args, out):
+        seen.append(tuple(out.shape) if isinstance(out, Tensor) else ())
+
+    handle = module.register_forward_hook(look)
+    try:
+        with torch.no_grad():
+            like = next(visual.parameters())
+            visual(like.new_zeros(1, 3, *_sides(visual)))
+    finally:
+        handle.remove()
+    return seen[-1] if seen else ()
+
+
 def _timm_stages(visual) -> Tower | None:
     trunk = visual.trunk
     stages = getattr(trunk, "stages", getattr(trunk, "layers", None))
     info = getattr(trunk, "feature_info", None)
-    if stages is None or not info:
+    if not isinstance(stages, nn.Sequential | nn.ModuleList) or not info or not len(stages):
         return None
     grid = tuple(-(-side // info[-1]["reduction"]) for side in visual.image_size)
     last = getattr(trunk, "output_fmt", None)

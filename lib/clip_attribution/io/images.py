@@ -5,6 +5,7 @@ of a table can carry it.
 """
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,8 @@ def locate(text: str, root=None) -> Path:
     if "\0" in text:
         raise ImageError(f"null byte in the path: {_shown(text)}")
     try:
-        path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
+        places = [Path(root or "", form) for form in forms(text)]
+        path = next((place for place in places if place.exists()), places[0]).resolve()
         if root is not None and not path.is_relative_to(Path(root).resolve()):
             raise ImageError(f"path leaves the image root: {_shown(text)}")
         if not path.exists():
@@ -77,6 +79,11 @@ def locate(text: str, root=None) -> Path:
     except (OSError, RuntimeError, UnicodeError) as reason:  # too long, a loop of links, not text
         raise ImageError(f"unusable path: {_shown(text)} ({one_line(reason)})") from reason
     return path
+
+
+def forms(text: str) -> list[str]:
+    """A name, and its two normal forms: an accent may be a character or a mark of its own."""
+    return list(dict.fromkeys([text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD"))]))
 
 
 def _read(path: Path, text: str) -> Image.Image:
@@ -132,8 +139,8 @@ def _deep_to_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     strips = range(0, len(values), max(1, STRIP // image.width))
     high = max(_largest(values[start : start + strips.step]) for start in strips)
-    levels = FULL_SCALE if image.mode != "F" or high > 2 else (1.0,)
-    full = next((level for level in levels if high <= level), max(high, levels[-1]))
+    full = next((level for level in FULL_SCALE if high <= level), high)
+    full = 1 if image.mode == "F" and high <= 2 else full
     grey = np.empty(values.shape, np.uint8)
     for start in strips:
         part = values[start : start + strips.step]

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from ..errors import UserError, one_line
 
 
@@ -35,6 +37,26 @@ def read_json(path, *kinds: type):
         wanted = " or ".join(names[kind] for kind in kinds)
         raise UserError(f"cannot read {path}: it must hold {wanted}, not {type(value).__name__}")
     return value
+
+
+def is_missing(value) -> bool:
+    """Whether a cell holds nothing: None, NaN in any form, pandas' NA and NaT; never a text."""
+    if value is None:
+        return True
+    if isinstance(value, str | bytes | list | tuple | dict):
+        return False
+    try:
+        return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def utf8(text: str) -> bool:
+    """Whether a text can be written: half a surrogate pair, as of a name in Latin-1, cannot."""
+    try:
+        return text.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def text_lines(text: str) -> list[str]:

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, one_line
-from .read import parse_json
+from .read import is_missing, parse_json, utf8
 from .read import read_json as read_json  # of old a part of this module
 
 STARTED = time.time_ns()  # tells this process from an earlier one of the same number
 MOST_COLUMNS = 5_000
+FAULT = "_fault"  # a column of reasons, only where a row holds what cannot be written
 TEXT_COLUMNS = ("image", "caption")
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -99,6 +100,7 @@ def read_jsonl(path):
     with open(path, encoding="utf-8-sig") as file:
         lines = enumerate(file, start=1)
         records = [json_record(line, number, path) for number, line in lines if line.strip()]
+    records = [written_out(record) for record in records]
     names = dict.fromkeys(name for record in records for name in record)
     check_width(len(names), path)
     columns = {name: [record.get(name) for record in records] for name in names}
@@ -116,8 +118,30 @@ def json_record(line, number, path):
     return record
 
 
+def written_out(record):
+    """A record in which NaN is null, and half surrogate pairs are spelt out, with a fault."""
+    record = {name: None if is_missing(value) else value for name, value in record.items()}
+    bad = [name for name, value in record.items() if not utf8(f"{name}{json_text(value)}")]
+    if not bad:
+        return record
+    record = {spelt(name): spelt(value) for name, value in record.items()}
+    where = ", ".join(spelt(name) for name in bad)
+    return record | {FAULT: f"half a character (a lone surrogate) in: {where}"}
+
+
+def spelt(value):
+    """A JSON value whose half surrogate pairs are written as \\ud83d."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if utf8(text):
+        return value
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
 def json_column(name, values):
     """One column of JSON values; mixed types become text (JSON text where they are nested)."""
+    if name == "references":
+        values = [[value] if isinstance(value, str) else value for value in values]
     try:
         as_text = name in TEXT_COLUMNS and any(value is not None for value in values)
         return pa.array(values, pa.string() if as_text else None)
@@ -135,7 +159,15 @@ def read_parquet(path):
     """Read a Parquet file, without the notes that pandas leaves in its schema."""
     file = pq.ParquetFile(path)
     check_width(len(file.schema_arrow.names), path)
-    return file.read().replace_schema_metadata(None)
+    table = file.read()
+    notes = parse_json((table.schema.metadata or {}).get(b"pandas", b"{}"), path)
+    for index in notes.get("index_columns", ()) if isinstance(notes, dict) else ():
+        # pandas keeps an arithmetic index as three numbers, and no column
+        if isinstance(index, dict) and index.get("name") == "pair_id":
+            ids = range(*(int(index[part]) for part in ("start", "stop", "step")))
+            if "pair_id" not in table.column_names and len(ids) == table.num_rows:
+                table = table.append_column("pair_id", pa.array(ids, pa.int64()))
+    return table.replace_schema_metadata(None)
 
 
 def check_pairs(table, source="the table"):
@@ -170,6 +202,8 @@ def text_column(column, name, source):
 
 def id_column(column, source):
     """The ids as whole numbers or text; UserError when one is absent or occurs twice."""
+    if pa.types.is_floating(column.type):
+        column = pa.array(column.to_pandas(), from_pandas=True)  # NaN is no id
     if not pa.types.is_integer(column.type):
         column = text_column(column, "pair_id", source)
     seen = set()

@@ -42,6 +42,7 @@ def decide(words, decision="threshold", epsilon=EPSILON, merge_adjacent=False):
     Unseen words are never chosen and are not numbered. The list is empty when nothing is found.
     """
     _check(decision, DECISIONS, "decision")
+    check_epsilon(epsilon)
     seen = [(v, i, w) for i, (w, v) in enumerate(_listed(words)) if v == v]
     if decision == "most_negative":
         return [Finding(w, v, (i,)) for v, i, w in sorted(seen, key=lambda s: s[0])[:1]]
@@ -66,6 +67,12 @@ def _join(segment):
     return Finding(" ".join(texts), float(np.mean(values)), rows)
 
 
+def check_epsilon(epsilon):
+    """Raise UserError unless it is a finite number: nothing is below NaN."""
+    if not np.isfinite(epsilon):
+        raise UserError(f"epsilon must be a finite number, not {epsilon}")
+
+
 def _check(name, known, what):
     if name not in known:
         raise UserError(f"unknown {what} {name!r}: choose from {', '.join(known)}")
@@ -83,6 +90,7 @@ def find(words, decision="threshold", epsilon=EPSILON, merge_adjacent=False):
     appear, their findings most negative first; `rows` count the caption's words from 0.
     """
     _check(decision, DECISIONS, "decision")
+    check_epsilon(epsilon)
     table = _table(words)
     if decision == "most_negative":
         kept = table.sort_values("attribution", kind="stable").drop_duplicates("pair")

@@ -9,7 +9,7 @@ and give wrong numbers without it. open_clip only warns; here `model_sources.qui
 
 import os
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +25,7 @@ from torchvision.transforms import Compose
 
 from ..errors import UserError, one_line
 from . import checkpoints
+from .arithmetic import bare, default_dtype, exact
 from .configs import without_code
 from .fingerprint import PROBE, fingerprint, hash_of_weights
 from .hub import hub_without_waiting
@@ -51,7 +52,11 @@ class Clip:
     embed_dim: int
     config: dict = field(default_factory=dict, repr=False)  # what a checkpoint says of a model
 
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, bare(value) if name == "model" else value)
+
     @locked
+    @exact()
     @torch.no_grad()
     def encode_images(self, images: list[Image.Image]) -> torch.Tensor:
         """Unit-length image features, float32 [n, D], on the model's device."""
@@ -62,6 +67,7 @@ class Clip:
         return F.normalize(features.float(), dim=-1)
 
     @locked
+    @exact()
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> torch.Tensor:
         """Unit-length text features, float32 [n, D]; over-long texts are cut as open_clip does."""
@@ -105,6 +111,7 @@ class Clip:
         return None if size is None else tuple(size)
 
 
+@exact()
 def load_clip(
     name: str | None = None,
     pretrained: str | os.PathLike | None = None,
@@ -208,17 +215,6 @@ def _build(model_cfg: dict, seed: int) -> torch.nn.Module:
         raise UserError(f"unusable model config: {kind}: {one_line(reason)}") from reason
     checkpoints.remember_activation(model, bool(cfg.get("quick_gelu")))
     return model
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype):
-    """Inside, new tensors are of this type; a caller's `torch.set_default_dtype` is put back."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _without_base_weights(cfg: dict) -> None:

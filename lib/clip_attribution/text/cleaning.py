@@ -20,6 +20,7 @@ from typing import NamedTuple
 import ftfy
 import numpy as np
 import regex
+from open_clip.tokenizer import _clean_whitespace
 
 # What ftfy may change without looking further around: an entity, a terminal escape, a character
 # with its combining marks. Plain ASCII between them is never changed.
@@ -27,6 +28,7 @@ _CLUSTERS = regex.compile(r"&[#\w]{1,32};|\x1b\[[\d;]*[a-zA-Z]|[ -%'-~\n]+(?!\p{
 _ENTITIES = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")
 _WORDS = re.compile(r"\s+|\S+")
 _PLAIN = re.compile(r"[ -%'-~\n\t]*")  # what ftfy never changes
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_WORDS = 500  # compared closely; a context of 77 tokens ends long before
 
 
@@ -53,6 +55,19 @@ def clean(text, clean_fn=None):
     for step in _STEPS[clean_fn.__name__]:
         done = _apply(done, step(done.text))
     return done
+
+
+def readable(text: str, longest: int) -> Cleaned:
+    """A caption as a parser shall read it: repaired as CLIP's tokenizers do, its case kept.
+
+    Half surrogates become U+FFFD, since no parser takes them. longest: characters at most.
+    """
+    return clean(_SURROGATE.sub("\ufffd", text)[:longest], _clean_whitespace)
+
+
+def origin(cleaned: Cleaned, start: int, end: int) -> tuple[int, int]:
+    """The characters of the original caption behind cleaned.text[start:end], not empty."""
+    return int(cleaned.starts[start]), int(cleaned.ends[end - 1])
 
 
 def _identity(text):

@@ -22,6 +22,7 @@ A token belongs to one role: object before relation before attribute.
 from typing import NamedTuple
 
 from ..errors import UserError
+from .cleaning import origin, readable
 from .pos import load_tagger
 
 ROLES = ("object", "attribute", "relation")
@@ -87,14 +88,25 @@ def parse_captions(captions, nlp=None, *, numerals=False, predicates=False, batc
     """The concepts of each caption: a list of lists of Concept, objects first.
 
     nlp: a spaCy pipeline with a parser (default: `pos.load_tagger`). numerals, predicates: see
-    the module's docstring. Raises UserError for a pipeline without a parser.
+    the module's docstring. The parser reads what CLIP reads (typographic quotes and HTML entities
+    repaired), case kept. Raises UserError for a pipeline without a parser.
     """
     nlp = nlp or load_tagger()
     if "parser" not in nlp.pipe_names:
         raise UserError("roles need a spaCy pipeline with a dependency parser")
-    texts = [caption[: nlp.max_length] for caption in captions]
-    docs = nlp.pipe(texts, batch_size=batch_size, disable=["ner"])
-    return [concepts_of(doc, numerals, predicates) for doc in docs]
+    read = [readable(caption, nlp.max_length) for caption in captions]
+    docs = nlp.pipe([one.text for one in read], batch_size=batch_size, disable=["ner"])
+    rows = zip(docs, captions, read, strict=True)
+    return [placed(concepts_of(doc, numerals, predicates), *row) for doc, *row in rows]
+
+
+def placed(concepts, caption: str, cleaned):
+    """Concepts of the cleaned text with their characters, and their text, in the caption."""
+    found = []
+    for one in concepts:
+        start, end = origin(cleaned, one.start, one.end)
+        found.append(one._replace(text=caption[start:end], start=start, end=end))
+    return found
 
 
 def concepts_of(doc, numerals=False, predicates=False):

@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..errors import UserError
+from ..io.read import is_missing, utf8
 from .tokens import encode, token_spans
 
 ALIGNMENTS = ("offsets", "public_words", "rich_hf_tokens")
@@ -49,10 +49,10 @@ def split_words(caption, rule="clip4dm"):
 def caption_fault(caption) -> str | None:
     """Why a cell of the caption column is no caption, or None."""
     if not isinstance(caption, str):
-        return "the caption is missing" if pd.isna(caption) is True else "the caption is not text"
+        return "the caption is missing" if is_missing(caption) else "the caption is not text"
     if "\0" in caption:
         return "the caption contains a null byte"
-    if any("\ud800" <= letter <= "\udfff" for letter in caption):
+    if not utf8(caption):
         return "the caption contains half a character (a lone surrogate)"
     return None if caption.strip() else "the caption is empty"
 

@@ -4,10 +4,13 @@ The pooled position is the row of attention that every method reads: EOT in CLIP
 the class token in a ViT. A tower that pools over many positions has no such row and is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 
 FIRST_TOKEN_POOLERS = ("ClsPooler", "ClsLastHiddenStatePooler")  # of open_clip's text wrapper
 
@@ -80,6 +83,25 @@ def project_text(tower, pooled: Tensor) -> Tensor:
     return head(pooled) if isinstance(head, torch.nn.Module) else pooled @ head
 
 
+@contextmanager
+def known_tower(model) -> Iterator[None]:
+    """Inside, what goes wrong in an image tower of a family of timm that no method here was written
+    for is a UserError.
+    """
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as reason:
+        trunk = getattr(getattr(model, "visual", None), "trunk", None)
+        if trunk is None or type(trunk).__name__ in ("VisionTransformer", "ConvNeXt"):
+            raise
+        raise UserError(
+            f"the image tower {type(trunk).__name__} is of a family that this is not defined for "
+            f"({one_line(reason)})"
+        ) from reason
+
+
 def image_layout(model) -> tuple[int, tuple[int, int]]:
     """Number of tokens before the patches, and the grid (rows, columns) of the patches.
 
@@ -88,8 +110,9 @@ def image_layout(model) -> tuple[int, tuple[int, int]]:
     visual = model.visual
     trunk = getattr(visual, "trunk", None)
     if trunk is not None and hasattr(trunk, "patch_embed"):
-        single = getattr(trunk, "global_pool", "") == "token" and trunk.num_prefix_tokens >= 1
-        prefix, grid = trunk.num_prefix_tokens, trunk.patch_embed.grid_size
+        prefix = getattr(trunk, "num_prefix_tokens", 0)
+        grid = getattr(trunk.patch_embed, "grid_size", None)
+        single = getattr(trunk, "global_pool", "") == "token" and prefix >= 1 and grid is not None
     else:
         single = getattr(visual, "pool_type", "") == "tok" and visual.attn_pool is None
         prefix, grid = 1, getattr(visual, "grid_size", None)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..attribution.captions import read_caption
 from ..errors import UserError
+from ..io.read import is_missing
 from ..text.concepts import gather_candidates
 from ..text.pos import load_tagger
 from ..text.roles import parse_captions
@@ -119,7 +120,7 @@ def row_fault(clip, row: dict) -> str | None:
 
 def truth(value) -> bool | None:
     """What a cell says, as CSV, JSON or Parquet give it; a missing one False, another text None."""
-    if pd.api.types.is_scalar(value) and pd.isna(value):
+    if is_missing(value):
         return False
     return TRUTH.get(str(value).strip().lower())
 
