@@ -5,7 +5,6 @@ function that adds its options and names the function that runs it; list it in C
 """
 
 import argparse
-import os
 import re
 import sys
 

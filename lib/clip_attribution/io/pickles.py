@@ -53,6 +53,7 @@ def check_stream(stream) -> None:
     memo: dict[int, int] = {}
     for code, argument, _ in pickletools.genops(stream):
         name, taken = code.name, taken_by(code, stack)
+        argument = argument if isinstance(argument, int) else 0
         if name in PUTS or name == "MEMOIZE":
             place = argument if name in PUTS else len(memo)
             if place > 10 * len(memo) + 1000:
@@ -86,7 +87,8 @@ def taken_by(code, stack: list) -> list[int]:
 
 def check_size(value, most: int) -> None:
     """Raise ValueError unless a plain value, written out, has at most so many parts."""
-    sizes, todo = {}, [(value, False)]
+    sizes: dict = {}
+    todo = [(value, False)]
     while todo:
         own, seen = todo.pop()
         if not isinstance(own, list | tuple | dict | set | frozenset):

@@ -38,6 +38,6 @@ def bare(model: torch.nn.Module) -> torch.nn.Module:
         if isinstance(model, torch.nn.DataParallel | DistributedDataParallel):
             model = model.module
         elif type(model).__name__ == "OptimizedModule":  # of torch.compile
-            model = model._orig_mod
+            model = model.get_submodule("_orig_mod")
         else:
             return model
