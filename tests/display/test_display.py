@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -10,7 +11,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from clip_attribution import UserError, attribute, explain, load_clip
+from clip_attribution import UserError, attribute, explain, interactions, load_clip
 from clip_attribution.display.explanation import as_seen, compare
 from clip_attribution.io.images import ImageError
 from clip_attribution.metrics.misalignment import decide, f_clip_score
@@ -90,7 +91,8 @@ def test_explain_agrees_with_the_calls_that_it_is_made_of(clip):
 def test_html_shows_the_caption_as_text_in_its_own_spacing(clip, caption):
     page = page_of(explain(clip, SCENE, caption))
     assert page.caption == caption
-    assert set(page.tags) <= set("div span bdi small figure figcaption img strong".split())
+    known = "div span bdi small figure figcaption img strong style".split()
+    assert set(page.tags) <= set(known)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
 
 
@@ -120,7 +122,10 @@ def test_html_reads_without_colours(clip):
 def test_html_carries_its_own_colours_and_scale(clip):
     found = explain(clip, SCENE, "a red star")
     source = found._repr_html_()
-    assert "background:#ffffff;color:#1a1a1a" in source and "<style" not in source
+    assert "background:#ffffff;color:#1a1a1a" in source
+    _, sheet = source.split("<style>")  # all that a sheet does is to show what is pointed at
+    rules = set(re.findall(r"\{([^}]*)\}", sheet))
+    assert rules == {"display:block!important", "opacity:1!important"}
     assert f"score {number(-found.limit, found.limit)}" in source
     assert f"{number(found.limit, found.limit)} raises it (unit: cosine)" in source
 
@@ -129,8 +134,9 @@ def test_html_embeds_picture_and_heat_map(clip):
     page = page_of(explain(clip, SCENE, "a red star"))
     pictures = [source.removeprefix("data:image/png;base64,") for source in page.all("src")]
     opened = [Image.open(io.BytesIO(base64.b64decode(data))) for data in pictures]
-    assert [picture.format for picture in opened] == ["PNG", "PNG"]
-    assert all(256 <= max(picture.size) <= 480 for picture in opened)
+    assert {picture.format for picture in opened} == {"PNG"}
+    assert all(256 <= max(picture.size) <= 480 for picture in opened[:3])
+    assert [picture.size for picture in opened[3:]] == [(4, 4)] * 3  # a pixel a patch, for 3 words
     assert "scene:0:0" in page.all("alt")[0] and "4 by 4 patches" in page.all("alt")[1]
 
 
@@ -189,9 +195,51 @@ def test_a_tower_without_heat_map_says_why(clip):
     found = explain(load_clip(model_config=config, device="cpu"), SCENE, "a red star")
     assert found.heatmap is None and "class token" in found.no_heatmap
     assert found.no_heatmap in repr(found) and "no heat map" in found._repr_html_()
+    assert found.interactions is None and "averages over the image" in found.no_interactions
+    for form in (repr(found), found._repr_html_()):
+        assert form.count("no regions of words: ") == 1 and found.no_interactions in form
     assert len(page_of(found).all("src")) == 1
     off = explain(clip, SCENE, "a red star", heatmap=False)
     assert off.heatmap is None and off.no_heatmap == "not asked for"
+    assert off.interactions is None and off.no_interactions == "not asked for"
+    assert repr(off).count("not asked for") == off._repr_html_().count("not asked for") == 1
+    assert "<style" not in off._repr_html_()
+
+
+def test_each_word_has_its_regions_and_a_rule_that_shows_them(clip):
+    caption = 'a "red" <b>star</b> and 5 > 4 ...'
+    found = explain(clip, SCENE, caption)
+    maps = interactions(clip, [{"image": SCENE, "caption": caption}]).maps
+    np.testing.assert_array_equal(found.interactions, maps)
+    source = found._repr_html_()
+    seen = found.words.index[found.words["seen"]]
+    assert 0 < len(seen) < len(found.words)  # the last dots are part of the word before
+    limit, page = symmetric_limit(maps), page_of(found)
+    for k, word in enumerate(found.words["word"]):
+        shown = f".clip-word-{k}:hover" in source and f".clip-map-{k}{{" in source
+        assert shown == (k in seen)
+        if not shown:
+            continue
+        row, column = np.unravel_index(maps[k].argmax(), maps[k].shape)
+        ends = f"{number(maps[k].min(), limit)} to {number(maps[k].max(), limit)} cosine"
+        place = f"highest in row {row + 1}, column {column + 1}"
+        assert f"regions of “{word}”: {ends}, {place}" in page.all("alt")
+        start = source.index(f'class="clip-map-{k}"')
+        data = re.search(r"base64,([^\"]*)", source[start:]).group(1)
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+        strong = np.abs(maps[k]) > limit / 100
+        assert ((pixels[..., 0] > pixels[..., 2]) == (maps[k] > 0))[strong].all()
+        opacity = 255 * 0.85 * np.sqrt(np.abs(maps[k]) / limit)
+        np.testing.assert_allclose(pixels[..., 3], opacity, atol=0.51)
+
+
+def test_regions_stay_light(clip):
+    found = explain(clip, SCENE, "a red star on grass " * 10)
+    without = replace(found, interactions=None, no_interactions=None)
+    words = int(found.words["seen"].sum())
+    assert words > 20
+    more = len(found._repr_html_()) - len(without._repr_html_())
+    assert more < 70_000 + 1_500 * words
 
 
 def test_zero_attributions_have_a_scale(clip):

@@ -12,7 +12,7 @@ import tiny
 import torch
 from PIL import Image
 
-from clip_attribution import attribute, explorer, image_attribution, load_clip
+from clip_attribution import attribute, explorer, image_attribution, interactions, load_clip
 from clip_attribution.attribution import METHODS, RELU_VARIANTS, layered_methods
 from clip_attribution.display.explanation import Explanation
 from clip_attribution.errors import ImageError
@@ -20,6 +20,7 @@ from clip_attribution.explore import widget as room
 from clip_attribution.explore.session import Session, Settings, reduce
 from clip_attribution.explore.widget import MOST_WORDS, Explorer
 from clip_attribution.explore.words import follow, substitute, suggestions, vocabulary
+from clip_attribution.plots.colours import number, symmetric_limit
 from clip_attribution.text.words import split_words
 
 CONFIG = tiny.config(3, 4, side=64, patch=16)
@@ -138,6 +139,21 @@ def test_typing_makes_no_new_widgets(shown):
     assert shown.controls.words.children == before
 
 
+def test_regions_are_the_interactions_and_cost_one_text_pass_a_caption(clip, shown):
+    for caption in (CAPTION, "a red star"):  # the image's side is that of the caption before
+        type_caption(shown, caption)
+        wanted = interactions(clip, [{"image": "scene:1:2", "caption": caption}]).maps
+        np.testing.assert_allclose(shown.explanation.interactions, wanted, atol=1e-7)
+    count = calls(clip.model.transformer, lambda: type_caption(shown, CAPTION))
+    assert count == 0  # both kept
+
+    def point():
+        click(shown, 1)
+        shown.controls.cells.value = 3
+
+    assert calls(clip.model.visual, point) <= 1  # the heat map of the word, not its regions
+
+
 # What a user sees
 
 
@@ -219,6 +235,47 @@ def test_words_beyond_the_context_are_not_seen(shown):
     assert shown.controls.words.children[-1].style.text_decoration == "line-through"
 
 
+def test_a_word_shows_its_regions_on_the_captions_scale(shown):
+    maps, head = shown.explanation.interactions, shown.controls.regions_head
+    limit = symmetric_limit(maps)
+    assert "Regions of “heart”" in head.value and f"colours to ±{limit:.2g}" in head.value
+    data = maps[HEART]
+    ends = f"{number(data.min(), limit)} to {number(data.max(), limit)} cosine"
+    assert ends in head.value
+    before = shown.controls.regions.value
+    click(shown, 1)
+    assert shown.controls.regions.value != before and "Regions of “small”" in head.value
+    click(shown, 1)
+    data = maps.mean(0)
+    assert "Regions of all words" in head.value
+    assert f"{number(data.min(), limit)} to {number(data.max(), limit)} cosine" in head.value
+
+
+def test_a_region_shows_its_words(shown):
+    cells, words = shown.controls.cells, shown.controls.region_words
+    assert len(cells.options) == 16 and cells.value is None and "Click a region" in words.value
+    cells.value = 6
+    maps = shown.explanation.interactions
+    values, limit = maps[:, 1, 2], symmetric_limit(maps)
+    assert "Words of row 2, column 3" in words.value and cells.options[6][0] == "row 2, column 3"
+    for word, value in zip(CAPTION.split(), values, strict=True):
+        assert f'aria-label="{word}: {number(value, limit)} cosine"' in words.value
+    ends = f"{number(values.min(), limit)} to {number(values.max(), limit)} cosine"
+    assert ends in words.value and f"±{limit:.2g}" in words.value
+    type_caption(shown, "a red star")
+    assert 'aria-label="star: ' in words.value and "heart" not in words.value
+    type_caption(shown, "")
+    assert words.value == shown.controls.regions.value == shown.controls.regions_head.value == ""
+
+
+def test_a_tower_without_interactions_says_why():
+    config = CONFIG | {"vision_cfg": CONFIG["vision_cfg"] | {"pool_type": "avg"}}
+    shown = Explorer(load_clip("tiny", model_config=config, device="cpu"), caption=CAPTION)
+    assert "no regions of words: a VisionTransformer averages" in shown.controls.regions_head.value
+    assert shown.controls.regions.value == shown.controls.region_words.value == ""
+    assert shown.controls.cells.options == () and len(faces(shown)) == 7
+
+
 # Images
 
 
@@ -297,6 +354,7 @@ def test_captions_are_text_never_markup(shown):
     shown.controls.other.value = HOSTILE
     assert "<script" not in texts(shown)
     type_caption(shown, HOSTILE)
+    shown.controls.cells.value = 0
     for place in range(len(faces(shown))):
         click(shown, place)
         assert not re.search(r"<script|<img/src|alert\(1\)>", texts(shown))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..attribution import attribute, get_method
 from ..errors import UserError
+from ..heatmaps.interactions import interactions
 from ..heatmaps.patches import image_attribution
 from ..io.images import open_image
 from ..metrics.misalignment import EPSILON, clip_score, decide, f_clip_score
@@ -22,6 +23,7 @@ from ..scenes import render_ref
 from . import text as display_text
 
 SCENE_SIDE = 256  # pixels
+NOT_ASKED = "not asked for"
 SCORES = ("cosine", "clip_score", "f_clip_score", "misaligned")
 
 
@@ -33,7 +35,9 @@ class Explanation:
     most negative first. truncated: the caption goes on beyond the model's context. (A word without
     a value lies there, or shares a token with the word before, as in "...".) image: as given, but
     a scene is drawn larger. seen: what the model saw of it (cropped, resized). heatmap: float32
-    [rows, cols] over `seen`, or None, and then no_heatmap says why. facts: image, model, method,
+    [rows, cols] over `seen`, or None, and then no_heatmap says why. interactions: float32 [words,
+    rows, cols] over `seen`, the regions of each word (see `heatmaps.interactions`), NaN for a word
+    not seen; or None, and then no_interactions says why. facts: image, model, method,
     layers, template, decision, epsilon; unit of the attributions; signed, False for a method that
     cannot be negative (f_clip_score is NaN then).
     """
@@ -50,6 +54,8 @@ class Explanation:
     heatmap: np.ndarray | None
     no_heatmap: str | None
     facts: dict
+    interactions: np.ndarray | None = None
+    no_interactions: str | None = NOT_ASKED
 
     @property
     def limit(self) -> float:
@@ -102,7 +108,8 @@ def explain(
 
     image: a path, a PIL image or "scene:SEED:INDEX". method, layers, template: as in `attribute`;
     layers counts in the text tower, the heat map takes the method's own default. decision, epsilon:
-    as in `misalignment.decide`. An image tower without a heat map is no error: the reason is shown.
+    as in `misalignment.decide`. heatmap: whether to compute the maps too, that of the caption and
+    the regions of each word. A tower without a map is no error: the reason is shown.
     Raises UserError (ImageError for the image) with one line that says what is unusable.
 
     Examples
@@ -114,9 +121,10 @@ def explain(
     """
     picture = open_image(image)
     words, cosine, truncated = attribute_one(clip, picture, caption, method, layers, template)
-    values, reason = None, "not asked for"
+    heat = regions = (None, NOT_ASKED)
     if heatmap:
-        values, reason = heat_map(clip, picture, template + caption, method)
+        heat = heat_map(clip, picture, template + caption, method)
+        regions = word_regions(clip, picture, caption, template)
     signed = get_method(method).signed
     found = decide(words, decision, epsilon)
     against = f_clip_score(cosine, words["attribution"], words["word"], epsilon=epsilon)
@@ -142,9 +150,9 @@ def explain(
         truncated,
         drawn(image, picture),
         as_seen(clip, picture),
-        values,
-        reason,
+        *heat,
         facts,
+        *regions,
     )
 
 
@@ -163,6 +171,15 @@ def heat_map(clip, picture, text: str, method: str):
         return image_attribution(clip, [picture], [text], method)[0], None
     except UserError as reason:
         return None, str(reason)
+
+
+def word_regions(clip, picture, caption: str, template: str):
+    """(maps [words, rows, cols], None), or (None, the reason) where undefined for the towers."""
+    try:
+        found = interactions(clip, [{"image": picture, "caption": caption}], template=template)
+    except UserError as reason:
+        return None, str(reason)
+    return found.maps, None
 
 
 def as_seen(clip, picture: Image.Image) -> Image.Image:

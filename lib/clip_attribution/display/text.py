@@ -27,6 +27,8 @@ def text_form(explanation) -> str:
         lines.append(f"not seen ({why}): {shortened(unseen)}")
     if explanation.heatmap is None:
         lines.append(f"no heat map: {explanation.no_heatmap}")
+    if explanation.no_interactions not in (None, explanation.no_heatmap):
+        lines.append(f"no regions of words: {explanation.no_interactions}")
     return "\n".join(lines)
 
 

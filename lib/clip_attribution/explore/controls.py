@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 from ipywidgets import (
     HTML,
     Box,
@@ -13,6 +14,8 @@ from ipywidgets import (
     Layout,
     SelectionSlider,
     Text,
+    ToggleButtons,
+    VBox,
 )
 
 from ..attribution import RELU_VARIANTS, layered_methods
@@ -21,11 +24,13 @@ from .html import STYLE
 
 LABEL = {"description_width": "86px"}
 DISPLAYS = ("error", "scores", "shown", "map", "bars", "foil_head", "foot")
+DISPLAYS += ("regions_head", "regions", "region_words")
 
 
-def make_controls(n_layers: int) -> SimpleNamespace:
+def make_controls(n_layers: int, grid: tuple[int, int]) -> SimpleNamespace:
     """All controls and displays by name, with nothing to show yet."""
-    found = SimpleNamespace(**inputs(), **settings(n_layers))
+    found = SimpleNamespace(**inputs(), **settings(n_layers), cells=make_cells(grid))
+    found.style = HTML(STYLE.replace("COLUMNS", str(grid[1])), layout=Layout(display="none"))
     for name in DISPLAYS:
         setattr(found, name, HTML(layout=Layout(margin="0", flex="0 0 auto")))
     found.words, found.foils = (Box(layout=wrapped("6px")) for _ in range(2))
@@ -49,6 +54,17 @@ def inputs() -> dict:
         "caption": caption,
         "other": Text(placeholder="another word", layout=Layout(width="150px", margin="6px 2px")),
     }
+
+
+def make_cells(grid: tuple[int, int]) -> ToggleButtons:
+    """A button a region, named by its place; its number is the value. One widget for all."""
+    rows, columns = grid
+    places = [
+        (f"row {r + 1}, column {c + 1}", r * columns + c) for r, c in np.ndindex(rows, columns)
+    ]
+    cells = ToggleButtons(options=places, value=None, tooltips=[name for name, _ in places])
+    cells.add_class("clip-explorer-cells")
+    return cells
 
 
 def settings(n_layers: int) -> dict:
@@ -80,14 +96,19 @@ def epsilons() -> list[tuple[str, float]]:
 
 def arranged(c: SimpleNamespace) -> tuple:
     """The controls and displays from top to bottom."""
+    stack = Box([c.regions, c.cells], layout=Layout(overflow="visible", flex="0 0 auto"))
+    stack.add_class("clip-explorer-stack")
+    regions = VBox([c.regions_head, stack], layout=Layout(width="240px", flex="0 0 auto"))
+    c.region_words.layout.flex = "1 1 300px"
     return (
-        HTML(STYLE, layout=Layout(display="none")),
+        c.style,
         HBox([c.scene, c.path, c.upload], layout=wrapped("0 6px")),
         c.caption,
         c.error,
         c.words,
         c.scores,
         Box([c.shown, c.map, c.bars], layout=wrapped("8px 24px", padding="10px 0 4px 0")),
+        Box([regions, c.region_words], layout=wrapped("8px 24px")),
         c.foil_head,
         c.foils,
         Box([c.method, c.layers, c.relu, c.epsilon], layout=wrapped("0 16px", padding="8px 0 0 0")),

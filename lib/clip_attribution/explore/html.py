@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from ..display.html import NOTE, SHOWN, legend
+from ..display.html import NOTE, SHOWN, legend, word_span
 from ..display.text import printable
 from ..plots.colours import colours, number, overlay, symmetric_limit, text_colour
 
@@ -30,6 +30,14 @@ STYLE = """<style>
 .clip-explorer .clip-explorer-chosen { outline: 2px solid #1a1a1a !important;
   outline-offset: 1px !important; }
 .clip-explorer .clip-explorer-caption input { font-size: 16px; }
+.clip-explorer .clip-explorer-stack { position: relative; }
+.clip-explorer .clip-explorer-cells { position: absolute; inset: 0; margin: 0; width: 100%; }
+.clip-explorer .clip-explorer-cells > div { display: grid; width: 100%; height: 100%;
+  grid-template-columns: repeat(COLUMNS, 1fr); }
+.clip-explorer .clip-explorer-cells button { all: unset; cursor: pointer; font-size: 0; }
+.clip-explorer .clip-explorer-cells button:is(:hover, :focus-visible) {
+  box-shadow: inset 0 0 0 1px #1a1a1a; }
+.clip-explorer .clip-explorer-cells button.mod-active { box-shadow: inset 0 0 0 2px #1a1a1a; }
 </style>"""
 HEIGHT, ZERO, REACH = SHOWN, 100, 78  # of the bars in CSS pixels: their height, where 0 is, length
 
@@ -82,7 +90,54 @@ def map_part(explanation) -> str:
     return head + figure(overlay(explanation.seen, data, limit), alt, line)
 
 
-def figure(picture: Image.Image, alt: str, line: str) -> str:
+def regions_head(explanation, place: int | None) -> str:
+    """What stands above the regions: the word that they are of, the ends of the scale."""
+    maps = explanation.interactions
+    word = "all words" if place is None else f"“{shortened(explanation.words['word'][place])}”"
+    head = heading(f"Regions of {word}")
+    if maps is None:
+        return head + note(f"no regions of words: {explanation.no_interactions}")
+    data, limit = shown_regions(maps, place), symmetric_limit(maps)
+    ends = f"{number(data.min(), limit)} to {number(data.max(), limit)}"
+    return head + note(f"{ends} cosine; colours to ±{limit:.2g}. Click a region.")
+
+
+def shown_regions(maps: np.ndarray, place: int | None) -> np.ndarray:
+    """The map of a word, or for None the mean of all words that were seen; 0 for an unseen word."""
+    seen = maps[~np.isnan(maps).any((1, 2))]
+    data = maps[place] if place is not None else seen.mean(0) if len(seen) else maps.sum(0)
+    return np.nan_to_num(data)
+
+
+def regions_part(explanation, place: int | None) -> str:
+    """The regions over the image, without a line of their own: the cells lie on top of it."""
+    maps = explanation.interactions
+    if maps is None:
+        return ""
+    shown = overlay(explanation.seen, shown_regions(maps, place), symmetric_limit(maps))
+    return figure(shown, "the regions named above, over the image as the model saw it")
+
+
+def region_words(explanation, region: int | None) -> str:
+    """The words of a region in the order of the caption, coloured on the scale of the regions."""
+    maps = explanation.interactions
+    if maps is None:
+        return ""
+    if region is None:
+        return heading("Words of a region") + note("Click a region of the image to see its words.")
+    row, column = divmod(region, maps.shape[2])
+    values, limit = maps[:, row, column], symmetric_limit(maps)
+    words = explanation.words.assign(attribution=values, misaligned=False)
+    chips = " ".join(word_span(r, limit, "cosine") for r in words[words["seen"]].itertuples())
+    ends = f"{number(np.nanmin(values), limit)} to {number(np.nanmax(values), limit)} cosine"
+    return (
+        heading(f"Words of row {row + 1}, column {column + 1}")
+        + f'<div dir="auto" style="font-size:15px;margin:4px 0">{chips}</div>'
+        + note(f"{ends}; colours to ±{limit:.2g}, as in the image")
+    )
+
+
+def figure(picture: Image.Image, alt: str, line: str = "") -> str:
     """An image with alternative text and a line below it, embedded as JPEG: quicker than PNG."""
     drawn, stream = picture.copy(), io.BytesIO()
     drawn.thumbnail((2 * SHOWN, 2 * SHOWN))
@@ -93,7 +148,7 @@ def figure(picture: Image.Image, alt: str, line: str) -> str:
     uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
     return (
         f'<img src="{uri}" alt="{escape(alt)}" '
-        f'style="display:block;width:{SHOWN}px;height:auto">{note(line)}'
+        f'style="display:block;width:{SHOWN}px;height:auto">{note(line) if line else ""}'
     )
 
 
@@ -153,9 +208,6 @@ def bars_part(word: str, values: np.ndarray, settings, limit: float, unit: str) 
 
     limit: the end of the scale, the largest |value| of any word and layer of the caption.
     """
-    head = heading(f"“{shortened(word)}” layer by layer")
-    if np.isnan(values).any():
-        return head + note("CLIP has not seen this word: it is beyond the context.")
     head = heading(f"“{shortened(word)}” layer by layer")
     if np.isnan(values).any():
         return head + note("CLIP has not seen this word: it is beyond the context.")

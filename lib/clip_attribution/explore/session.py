@@ -1,7 +1,8 @@
 """What the explorer computes and keeps: one pass for each (image, caption, method).
 
-The pass keeps every layer and every ReLU variant of every word, so that sliders reduce a table
-and run no model. Nothing here knows a widget.
+That pass keeps every layer and every ReLU variant of every word, so that sliders reduce a
+table and run no model. Word x region interactions are one pass more for each (image, caption); the
+image's side of them is computed once for each image. Nothing here knows a widget.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ..attribution.engine import text_layers
 from ..attribution.frames import Facts, words_frame
 from ..display.explanation import Explanation, as_seen, heat_map, label, unit
 from ..errors import UserError
+from ..heatmaps.interactions import batch_values, image_side, prepare
 from ..io.images import open_image
 from ..metrics.misalignment import EPSILON, clip_score, decide, f_clip_score
 from ..models.locks import lock_of
@@ -30,6 +32,7 @@ from ..trace.pooling import can_trim, encode_text, text_rows
 from .words import substitute, suggestions
 
 KEPT = 64  # passes and heat maps kept at a time
+SIDES = 8  # images whose last layer is kept at a time, for interactions with other captions
 BATCH = 64  # foils scored at a time
 
 
@@ -77,6 +80,17 @@ class Session:
         self.n_layers = text_layers(self.clip)
         self.read, self.heat_map = lru_cache(KEPT)(self._read), lru_cache(KEPT)(self._heat_map)
         self.scores = lru_cache(KEPT)(self._scores)
+        self.regions, self.side = lru_cache(KEPT)(self._regions), lru_cache(SIDES)(self._side)
+        self.options, self.no_regions = None, ""
+        try:
+            self.options = prepare(self.clip, template=self.template)
+        except UserError as reason:
+            self.no_regions = str(reason)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the regions; (0, 0) where interactions are undefined."""
+        return self.options.tower.grid if self.options else (0, 0)
 
     def open(self, ref, name: str | None = None) -> Picture:
         """Read an image and encode it: a path, a PIL image (with its name) or a scene's name."""
@@ -103,6 +117,23 @@ class Session:
     def _heat_map(self, picture: Picture, text: str, method: str):
         return heat_map(self.clip, picture.image, text, method)
 
+    def _side(self, picture: Picture):
+        pixels = self.clip.preprocess(picture.image)[None].to(self.clip.device, self.clip.dtype)
+        image_of = torch.zeros(1, dtype=torch.long, device=self.clip.device)
+        return image_side(self.clip, pixels, image_of, self.options)
+
+    def _regions(self, picture: Picture, caption: str):
+        """(maps [words, rows, cols], None), or (None, the reason) where they are undefined."""
+        if self.options is None:
+            return None, self.no_regions
+        try:
+            features, pull = self.side(picture)
+            read = self.options.read(0, caption)
+            _, (values,) = batch_values(self.clip, [read], features, pull, self.options)
+        except UserError as reason:
+            return None, str(reason)
+        return values[:, 1:].reshape(-1, *self.grid), None
+
     def _scores(self, picture: Picture, captions: tuple[str, ...]) -> np.ndarray:
         """The cosine of each caption with the image, [n]."""
         starts = range(0, len(captions), BATCH)
@@ -127,6 +158,7 @@ class Session:
         words, scores = judged(reading, settings)
         text = self.template + (caption if word is None else words["word"][word])
         heat, reason = self.heat_map(picture, text, settings.method)
+        regions, no_regions = self.regions(picture, caption)
         facts = {
             "image": picture.name,
             "model": self.clip.name,
@@ -150,6 +182,8 @@ class Session:
             heatmap=heat,
             no_heatmap=reason,
             facts=facts,
+            interactions=regions,
+            no_interactions=no_regions,
         )
 
 

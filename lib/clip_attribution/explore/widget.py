@@ -2,9 +2,10 @@
 
     explorer(clip)
 
-Type, and the words are coloured anew; click a word for its layers, its heat map and other words in
-its place. Every display has a static form: `.explanation` is what `explain` returns for the same
-caption, less that its heat map is the clicked word's.
+Type, and the words are coloured anew; click a word for its layers, its heat map, its regions and
+other words in its place; click a region for its words. Every display has a static form:
+`.explanation` is what `explain` returns for the same caption, less that its heat map is the clicked
+word's.
 """
 
 import os
@@ -53,12 +54,12 @@ class Explorer(VBox):
 
     def __init__(self, clip, image="scene:1:2", caption: str | None = None):
         self.session = Session(clip)
-        self.controls = make_controls(self.session.n_layers)
+        self.controls = make_controls(self.session.n_layers, self.session.grid)
         super().__init__(arranged(self.controls), layout=Layout(max_width="980px"))
         self.add_class("clip-explorer")
         self.sources = {scene_title(name): name for name in SCENES}
         self.explanation, self.place, self.seconds, self.busy = None, None, 0.0, False
-        self.offered, self.drawn = "", None
+        self.offered, self.drawn, self.drawn_regions = "", None, None
         self.change_picture(image)
         self.controls.caption.value = caption or self.controls.caption.value
         self.guarded(self.show)()
@@ -77,6 +78,7 @@ class Explorer(VBox):
             "relu": self.show,
             "epsilon": self.show,
             "other": self.show,
+            "cells": self.show_region,
         }
         for name, answer in answers.items():
             observer = self.guarded(answer)
@@ -194,14 +196,18 @@ class Explorer(VBox):
         self.controls.scores.value = html.scores_line(self.explanation)
         self.show_words()
         self.show_map()
+        self.show_regions()
+        self.show_region()
         self.show_bars()
         self.show_foils()
 
     def clear(self) -> None:
         """Show no caption: what was shown belongs to another one."""
-        c, self.explanation, self.place, self.drawn = self.controls, None, None, None
+        c, self.explanation, self.place = self.controls, None, None
+        self.drawn = self.drawn_regions = None
         c.words.children = c.foils.children = ()
         c.scores.value = c.map.value = c.bars.value = c.foil_head.value = ""
+        c.regions_head.value = c.regions.value = c.region_words.value = ""
 
     def show_words(self) -> None:
         """A button a word, in the colour of its attribution."""
@@ -218,6 +224,20 @@ class Explorer(VBox):
         key = self.picture, self.explanation.facts["heatmap_of"], self.controls.method.value
         if key != self.drawn:
             self.controls.map.value, self.drawn = html.map_part(self.explanation), key
+
+    def show_regions(self) -> None:
+        """The regions of the chosen word, or the mean of all words."""
+        key = self.picture, self.explanation.caption, self.place
+        if key != self.drawn_regions:
+            c, self.drawn_regions = self.controls, key
+            c.regions_head.value = html.regions_head(self.explanation, self.place)
+            c.regions.value = html.regions_part(self.explanation, self.place)
+
+    def show_region(self) -> None:
+        """The words of the chosen region."""
+        if self.explanation is not None:
+            region = self.controls.cells.value
+            self.controls.region_words.value = html.region_words(self.explanation, region)
 
     def show_bars(self) -> None:
         """What each layer says of the chosen word."""

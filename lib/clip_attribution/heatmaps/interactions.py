@@ -8,7 +8,7 @@ S = <t(a), v(b)> is linear in each of the two unit features, so at a = b = 1
 
 exactly, without sampling; the second is CLIP4DM's attribution before its means over layers and
 heads (`clip4dm`). Ours; the second derivative of the two towers is what exCLIP integrates
-(Moeller et al., arXiv 2408.14153, see `integrated`).
+(Moeller et al., arXiv 2408.14153), which `form="integrated"` gives for comparison: `integrated`.
 
 Sign: above zero, word and region raise the score together; below zero they lower it.
 
@@ -18,7 +18,6 @@ its noun, so the map of a colour word need not lie on the thing of that colour.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -26,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
@@ -35,24 +34,18 @@ from ..attribution.batch import check_arguments
 from ..attribution.captions import Caption, batch_ids, read_caption
 from ..attribution.frames import Facts, no_words, words_frame
 from ..attribution.registry import get_method, resolve_layers
-from ..attribution.view import View
 from ..errors import UserError
 from ..models.locks import locked
 from ..text.concepts import concept_of_token, read_concepts
 from ..text.words import Word, merge
 from ..trace.features import distinct
-from ..trace.hooks import HALF_SCALE, count_layers, trace
-from ..trace.inputs import text_features, watched_embeddings
-from ..trace.pooling import text_rows
-from ..trace.reading import widen
-from ..trace.rows import can_run_image_row, can_run_rows, run_image_row, run_rows
-from ..trace.sites import find_sites
-from .attention import first_block, row_tower, used_layers, view_of
-from .patches import repeated
+from ..trace.hooks import count_layers
+from . import exact, integrated
+from .attention import row_tower, used_layers
 from .pixels import read_pixels, transform_of
 from .tower import Tower, check_model
 
-LEVELS = ("word", "token", "phrase")
+LEVELS, FORMS = ("word", "token", "phrase"), ("exact", "integrated")
 
 
 class Interactions(NamedTuple):
@@ -80,19 +73,22 @@ class Interactions(NamedTuple):
 
 @dataclass
 class Options:
-    """What a batch is computed with: layers of both towers, the image tower, how text is read."""
+    """What a batch is computed with: image tower, layers of both towers, how both are read."""
 
+    tower: Tower
     layers: list[int]
     image_layers: list[int]
+    steps: int | None  # of the integrated form; None for the exact one
+    level: str
     read: Callable
     transform: Callable
-    root: object
+    root: object = None
 
 
 def interactions(
     clip,
     pairs,
-    layers: int | str | list[int] | None = "all",
+    layers: int | str | list[int] | None = None,
     image_layers: int | str | list[int] | None = None,
     template: str = "A photo depicts ",
     level: str = "word",
@@ -101,6 +97,8 @@ def interactions(
     image_root=None,
     preprocess: str = "clip",
     progress: bool = False,
+    form: str = "exact",
+    steps: int = 10,
 ) -> Interactions:
     """Interactions of each word of a caption with each patch of its image.
 
@@ -111,13 +109,17 @@ def interactions(
     pairs
         Columns `image` and `caption`, as for `attribute`.
     layers, image_layers
-        Layers whose attention is multiplied. None is the last image layer (the attention pooler
-        where there is one), or "all".
+        Layers whose attention is multiplied. None: all text layers and the last image layer (the
+        attention pooler where there is one). In the integrated form, the lowest of them is the
+        block whose input is attributed to; None: the last block.
     level
         "word": the mean over a word's tokens; "token"; "phrase": the concepts of the column
         `concepts`, (start, end, role), or the whole caption where there is no such column.
     preprocess
         "clip" is the model's own, the image of the score; "squash" shows the whole image.
+    form, steps
+        "exact": the second derivative; "integrated": exCLIP's, see `integrated`, by so many points
+        of the path in each tower. There `attribution` is integrated along the text's path alone.
 
     Returns
     -------
@@ -136,42 +138,60 @@ def interactions(
     >>> found.maps.shape, found.table().columns[-1]
     ((4, 8, 8), 'interaction')
     """
-    if level not in LEVELS:
-        raise UserError(f"unknown level {level!r}: choose {', '.join(LEVELS)}")
     check_model(clip.model)
     pairs = check_arguments(clip, pairs, template, alignment, batch_size)
-    tower, row = row_tower(clip.model), get_method("clip4dm", "image")
-    as_read: dict = {"template": template, "alignment": alignment}
-    options = Options(
-        resolve_layers("all" if layers is None else layers, count_layers(clip.model)),
-        used_layers(
-            row,
-            -1 if image_layers is None else image_layers,
-            count_layers(clip.model, "image"),
-            tower.pool == "pooler",
-        ),
-        partial(read_caption, clip, **as_read, level="token" if level == "token" else "word"),
-        transform_of(clip, preprocess),
-        image_root,
-    )
+    as_read = (template, level, alignment, image_root, preprocess)
+    options = prepare(clip, layers, image_layers, *as_read, form, steps)
     facts, parts = Facts(len(pairs)), []
     with tqdm(total=len(pairs), desc="pairs", unit="pair", disable=not progress) as bar:
         for start in range(0, len(pairs), batch_size):
             part = pairs.iloc[start : start + batch_size]
-            parts += one_batch(clip, part, tower, options, level, facts)
+            parts += one_batch(clip, part, options, facts)
             bar.update(len(part))
     frames = [words_frame(pairs["pair_id"], captions, values) for captions, values in parts]
     words = pd.concat([frame for frame, _ in frames] or [no_words(1)[0]], ignore_index=True)
     table = np.concatenate(
-        [v for _, v in frames] or [np.zeros((0, 1 + np.prod(tower.grid)), np.float32)]
+        [v for _, v in frames] or [np.zeros((0, 1 + np.prod(options.tower.grid)), np.float32)]
     )
     words.insert(5, "attribution", table[:, 0].astype(np.float64))
-    maps = table[:, 1:].reshape(-1, *tower.grid)
+    maps = table[:, 1:].reshape(-1, *options.tower.grid)
     return Interactions(maps, words, facts.frame(pairs))
 
 
+def prepare(
+    clip,
+    layers=None,
+    image_layers=None,
+    template: str = "A photo depicts ",
+    level: str = "word",
+    alignment: str = "offsets",
+    image_root=None,
+    preprocess: str = "clip",
+    form: str = "exact",
+    steps: int = 10,
+) -> Options:
+    """The arguments of `interactions` as every batch needs them. Raises UserError as it does."""
+    for name, value, known in (("level", level, LEVELS), ("form", form, FORMS)):
+        if value not in known:
+            raise UserError(f"unknown {name} {value!r}: choose {', '.join(known)}")
+    tower, last = row_tower(clip.model), -1 if image_layers is None else image_layers
+    n, n_image = count_layers(clip.model), count_layers(clip.model, "image")
+    if form == "exact":
+        used = resolve_layers("all" if layers is None else layers, n)
+        row = get_method("clip4dm", "image")
+        image_used, points = used_layers(row, last, n_image, tower.pool == "pooler"), None
+    else:
+        integrated.check(n_image, steps)
+        used, points = resolve_layers(-1 if layers is None else layers, n), steps
+        image_used = resolve_layers(last, n_image)
+    unit = "token" if level == "token" else "word"
+    read = partial(read_caption, clip, template=template, alignment=alignment, level=unit)
+    transform = transform_of(clip, preprocess)
+    return Options(tower, used, image_used, points, level, read, transform, image_root)
+
+
 @locked
-def one_batch(clip, part: pd.DataFrame, tower, options: Options, level: str, facts: Facts) -> list:
+def one_batch(clip, part: pd.DataFrame, options: Options, facts: Facts) -> list:
     """[(captions, {row: values [words, 1 + patches]})] of some pairs; faults go to facts."""
     refs, image_of = distinct(list(part["image"]))
     with ThreadPoolExecutor(2) as pool:
@@ -180,7 +200,7 @@ def one_batch(clip, part: pd.DataFrame, tower, options: Options, level: str, fac
     captions, numbers = [], []
     for (row, pair), number in zip(part.iterrows(), image_of, strict=True):
         caption = options.read(row, pair["caption"])
-        if level == "phrase" and not isinstance(caption, str):
+        if options.level == "phrase" and not isinstance(caption, str):
             caption = with_phrases(caption, pair.get("concepts"))
         reasons = [x for x in (pixels[number], caption) if isinstance(x, str)]
         if reasons:
@@ -193,8 +213,9 @@ def one_batch(clip, part: pd.DataFrame, tower, options: Options, level: str, fac
         return []
     kept = sorted(set(numbers))
     batch = torch.stack([pixels[number] for number in kept]).to(clip.device, clip.dtype)
-    images = torch.tensor([kept.index(number) for number in numbers], device=clip.device)
-    cosines, values = batch_values(clip, captions, batch, images, tower, options)
+    order = torch.tensor([kept.index(number) for number in numbers], device=clip.device)
+    features, pull = image_side(clip, batch, order, options)
+    cosines, values = batch_values(clip, captions, features, pull, options)
     facts.cosine[[c.row for c in captions]] = cosines
     return [(captions, {c.row: v for c, v in zip(captions, values, strict=True)})]
 
@@ -210,15 +231,20 @@ def with_phrases(caption: Caption, concepts) -> Caption | str:
     return replace(caption, words=words, word_of=concept_of_token(caption.starts, spans))
 
 
-def batch_values(clip, captions, pixels, image_of, tower, options: Options):
-    """(cosines [B], [values [words, 1 + patches]] of each caption): dS/da first, then I[i, p]."""
-    ids = batch_ids(clip, captions)
-    with image_side(clip, pixels, image_of, tower, options.image_layers) as (images, pull):
-        features = images.detach().requires_grad_()
-        jacobian, cosines = text_jacobian(clip.model, ids, features, options.layers)
-        words = [merged(c, one) for c, one in zip(captions, jacobian, strict=True)]
-        maps = pull(pad_sequence(words, batch_first=True).nan_to_num())
-    values = []
+def batch_values(clip, captions, images: Tensor, pull: Callable, options: Options):
+    """(cosines [B], [values [words, 1 + patches]] of each caption): dS/da first, then I[i, p].
+
+    images, pull: as `image_side` gives them.
+    """
+    ids, features = batch_ids(clip, captions), images.detach().requires_grad_()
+    if options.steps is None:
+        jacobian, cosines = exact.text_side(clip.model, ids, features, options.layers)
+    else:
+        path = (options.layers[0], options.steps)
+        jacobian, cosines = integrated.text_side(clip.model, captions, ids, features, *path)
+    words = [merged(c, one) for c, one in zip(captions, jacobian, strict=True)]
+    maps = pull(pad_sequence(words, batch_first=True).nan_to_num())
+    maps, values = maps[..., -options.tower.grid[0] * options.tower.grid[1] :], []
     for own, image, found in zip(words, images.detach(), maps, strict=True):
         unseen = own.isnan().any(-1, keepdim=True)
         found = found[: len(own)].masked_fill(unseen, float("nan"))
@@ -232,57 +258,14 @@ def merged(caption: Caption, jacobian: Tensor) -> Tensor:
     return merge(tokens.T, caption.word_of, len(caption.words)).T
 
 
-def text_jacobian(model, ids: Tensor, images: Tensor, layers: list[int]):
-    """dt/da of every token, [B, n, D], and the cosines [B]; images: unit features [B, D], a leaf.
-
-    dS/da is linear in the image's feature, so its derivative there is dt/da: one pass back a token.
-    """
-    rows = text_rows(model, ids)
-    if can_run_rows(model):
-        tables, cosines = run_rows(model, ids, rows, images, layers, True, create_graph=True)
-        slopes = sum((a.detach() * g).sum(1) for a, g in tables.values())
-    else:
-        with watched_embeddings(model, True), trace(model, "text", layers[0], True) as traced:
-            cosines = (text_features(model, ids) * images).sum(-1)
-            traced.backward(cosines.sum())
-            view = View(traced, rows, layers)
-            slopes = sum((view.attention(k).detach() * view.gradient(k)).sum(1) for k in layers)
-    n = slopes.shape[1]
-    each = torch.eye(n).to(slopes)[:, None].expand(n, len(ids), n)
-    (found,) = torch.autograd.grad(slopes, images, each, is_grads_batched=True)
-    return found.transpose(0, 1).detach(), cosines.detach()
-
-
-@contextmanager
-def image_side(clip, pixels, image_of, tower: Tower, layers: list[int]):
+def image_side(clip, pixels: Tensor, image_of: Tensor, options: Options):
     """Unit image features [B, D] of B pairs, and the function that pulls directions back to the
-    patches: from [B, m, D] to < dv/db_p , direction >, [B, m, patches]. pixels: distinct images.
+    positions: from [B, m, D] to < dv/db_p , direction >, [B, m, n], the patches last. pixels:
+    distinct images. The function may be called for other captions of the same images.
     """
-    model, patches = clip.model, tower.grid[0] * tower.grid[1]
-    n_layers = count_layers(model, "image")
-    if can_run_image_row(model) and layers == [n_layers - 1]:
-        features, attention = run_image_row(model, pixels, image_of)
-        images = normalize(widen(features), dim=-1)
-
-        def pull(directions: Tensor) -> Tensor:
-            each = directions.transpose(0, 1) * HALF_SCALE
-            (found,) = torch.autograd.grad(images, attention, each, is_grads_batched=True)
-            return (attention.detach() * found).sum(2)[..., -patches:].transpose(0, 1) / HALF_SCALE
-
-        yield images, pull
-        return
-    start, rows = first_block(layers, n_layers), torch.zeros_like(image_of)
-    block = find_sites(model, "image")[start].block
-    with repeated(block, image_of), trace(model, "image", start=start) as traced:
-        images = normalize(widen(model.encode_image(pixels, normalize=False)), dim=-1)
-
-        def pull(directions: Tensor) -> Tensor:
-            maps = []
-            for direction in directions.unbind(1):
-                traced.backward((images * direction).sum(), retain_graph=True)
-                view = view_of(tower, n_layers)(traced, rows, layers)
-                found = sum((view.attention(k) * view.gradient(k)).sum(1) for k in layers)
-                maps.append(found[:, -patches:])
-            return torch.stack(maps, 1)
-
-        yield images, pull
+    if options.steps is None:
+        tower = options.tower
+        return exact.image_side(clip.model, pixels, image_of, tower, options.image_layers)
+    black = options.transform(Image.new("RGB", (8, 8))).to(pixels)
+    path = (options.image_layers[0], options.steps)
+    return integrated.image_side(clip.model, pixels, black, image_of, *path)

@@ -1,6 +1,6 @@
 """Signed heat maps: the same methods on the image tower, one value a patch."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -87,23 +87,25 @@ def trace_images(clip, pixels, constants, start: int, gradient: bool = True, ima
     return traced
 
 
-@contextmanager
 def repeated(module, image_of):
     """Give a module the item image_of[p] of its first input as item p, while the block runs.
 
     What comes after it then runs once a pair, what came before ran once an image.
     """
-    if image_of is None:
-        yield
-        return
+    return nullcontext() if image_of is None else entering(module, lambda x: x[image_of])
 
-    def repeat(_, args, kwargs):
+
+@contextmanager
+def entering(module, change):
+    """Give a module change(x) in place of its first input x, while the block runs."""
+
+    def replace(_, args, kwargs):
         if args:
-            return (args[0][image_of], *args[1:]), kwargs
+            return (change(args[0]), *args[1:]), kwargs
         name = next(iter(kwargs))
-        return args, kwargs | {name: kwargs[name][image_of]}
+        return args, kwargs | {name: change(kwargs[name])}
 
-    handle = module.register_forward_pre_hook(repeat, with_kwargs=True)
+    handle = module.register_forward_pre_hook(replace, with_kwargs=True)
     try:
         yield
     finally:

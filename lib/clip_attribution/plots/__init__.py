@@ -1,5 +1,6 @@
 """Figures from frames: signed bars, coloured captions, heat maps. Nothing is computed here."""
 
+from .panels import interaction_panels
 from .style import (
     caption_panel,
     contrast_figure,
@@ -17,6 +18,7 @@ __all__ = [
     "explanation_figure",
     "footnote",
     "heatmap_panel",
+    "interaction_panels",
     "layer_panel",
     "use_style",
     "word_bars",

@@ -48,21 +48,28 @@ def layers_in_words(layers) -> str:
 
 
 def overlay(picture: Image.Image, data, limit: float | None = None) -> Image.Image:
-    """The image in pale grey under its map [rows, cols]: colour is the sign, strength the size.
+    """The image in pale grey under its map [rows, cols], which covers all of it (see `cells`)."""
+    base, colour = pale(picture), cells(data, limit)
+    colour = colour.resize(base.size, Image.Resampling.NEAREST)
+    return Image.composite(colour.convert("RGB"), base, colour.getchannel("A"))
 
-    The map covers the whole image; the strength is the square root of |value| / limit.
-    """
-    data = np.nan_to_num(np.asarray(data, dtype=float))
-    limit = limit or symmetric_limit(data)
+
+def pale(picture: Image.Image) -> Image.Image:
+    """The image in pale grey, enlarged where it is small."""
     scale = max(1, min(-(-DRAWN // min(picture.size)), 4 * DRAWN // max(picture.size)))
     size = (picture.width * scale, picture.height * scale)
     grey = picture.convert("L").resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    grey = Image.blend(grey, Image.new("RGB", size, "white"), 0.45)
-    strength = 0.85 * np.sqrt(np.clip(np.abs(data) / limit, 0, 1))
+    return Image.blend(grey, Image.new("RGB", size, "white"), 0.45)
+
+
+def cells(data, limit: float | None = None) -> Image.Image:
+    """A map [rows, cols] as an image of one pixel a cell: colour is the sign, opacity the size.
+
+    The opacity is the square root of |value| / limit, times 0.85.
+    """
+    data = np.nan_to_num(np.asarray(data, dtype=float))
+    limit = limit or symmetric_limit(data)
+    opacity = 0.85 * np.sqrt(np.clip(np.abs(data) / limit, 0, 1))
     hue = colours(np.where(data < 0, -limit, limit), limit)
-    return Image.composite(_enlarge(hue, size), grey, _enlarge(strength, size))
-
-
-def _enlarge(cells: np.ndarray, size) -> Image.Image:
-    pixels = np.rint(255 * cells).astype(np.uint8)
-    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+    pixels = np.concatenate([hue, opacity[..., None]], -1)
+    return Image.fromarray(np.rint(255 * pixels).astype(np.uint8), "RGBA")
