@@ -28,7 +28,10 @@ def write_results(results: pd.DataFrame, out, facts: dict) -> None:
 
 
 def show(results: pd.DataFrame) -> str:
-    """The results as a table for a terminal: value with its interval, n, chance and ceiling."""
+    """The results as a table for a terminal: value with its interval, n, chance and ceiling.
+
+    A published row has what was measured less its own value where `published.beside` found it.
+    """
     published = results.get("published", pd.Series(False, results.index)).astype(bool)
     shown = pd.DataFrame(
         {
@@ -42,6 +45,8 @@ def show(results: pd.DataFrame) -> str:
             "note": results["note"].fillna(""),
         }
     )
+    if "difference" in results:
+        shown.insert(4, "difference", [number(value, "+.3f") for value in results["difference"]])
     return shown.to_string(index=False)
 
 
