@@ -43,10 +43,10 @@ def export(
     or cannot be written.
     """
     write = get_benchmark(benchmark).write
-    if write is None:
-        raise UserError(f"the embedded world has nothing like {benchmark}: use its official files")
     check_numbers(n, seed, size)
     options = {} if foils is None else {"foils": check_types(benchmark, foils)}
+    if write is None:
+        raise UserError(f"the embedded world has nothing like {benchmark}: use its official files")
     receipt = {"benchmark": benchmark, "n": n, "seed": seed, "size": size, **options}
     folder = Path(folder).resolve()
     try:
