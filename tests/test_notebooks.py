@@ -50,6 +50,7 @@ SMALL = {
         "n_pairs": 10,
         "n_checked": 4,
     },
+    "12_human_ratings": {"n_images": 40, "n_studies": 50},
 }
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -103,6 +104,17 @@ def test_word_attribution_finds_the_foil(results):
     assert found["true_caption_wins"]["value"] > 0.8
     cosines = {row["pair_id"]: row["cosine"] for row in found["neighbours"]}
     assert cosines["true"] > cosines["other scene"]
+
+
+@pytest.mark.slow
+def test_human_ratings_set_the_length_beside_the_score(results):
+    found = results("12_human_ratings")["results"]
+    assert found["people"] is None and len(found["published"]) == 55
+    rows = {(row["of"], row["kind"]): row for row in found["facts"]}
+    assert (
+        rows["score", "given the other"]["low"] > 0 and rows["length", "all texts"]["value"] > 0.7
+    )
+    assert "No ratings were given" in found["findings"][1]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ __getattr__, __dir__ = attach(
         ".heatmaps": "",
         ".misalignment": "",
         ".pos": "",
+        ".ratings": "",
         ".roles": "",
     },
 )
