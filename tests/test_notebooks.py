@@ -51,6 +51,7 @@ SMALL = {
         "n_checked": 4,
     },
     "12_human_ratings": {"n_images": 40, "n_studies": 50},
+    "13_mediated_attribution": {"n_scenes": 8, "n_random": 2, "n_steps": 10, "runs": "runs"},
 }
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -115,6 +116,15 @@ def test_human_ratings_set_the_length_beside_the_score(results):
         rows["score", "given the other"]["low"] > 0 and rows["length", "all texts"]["value"] > 0.7
     )
     assert "No ratings were given" in found["findings"][1]
+
+
+@pytest.mark.slow
+def test_mediated_attribution_shows_the_control(results):
+    found = results("13_mediated_attribution")["results"]
+    assert {row["subspace"] for row in found["summary"]} == {"unrotated", "random"}
+    assert all(0 < row["share_of_rest"] < 1 for row in found["gaps"]) and found["norms"] is None
+    kept = {row["path"]: row["value"] for row in found["summary"] if row["subspace"] == "random"}
+    assert abs(kept["through − around"]) < 0.4
 
 
 @pytest.mark.slow

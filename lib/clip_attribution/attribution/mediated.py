@@ -22,6 +22,7 @@ Known weakness: a random subspace has a part as well; see what it gives before a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -87,20 +88,37 @@ def parts(view, alignment=None, n_steps: int = 50) -> Tensor:
     return torch.cat([whole[None], total]).transpose(0, 1).float()
 
 
+class Subspace(NamedTuple):
+    """A part of the pooled state; an `interchange.Alignment` says the same and serves as well.
+
+    site: the block after which, from 0, or "features". size: the number of columns of rotation
+    [d, d], orthogonal, that span it; None is the identity.
+    """
+
+    site: int | str
+    size: int
+    rotation: Tensor | None = None
+
+
+def half_of(model) -> Subspace:
+    """The first half of the coordinates after the last block but one."""
+    width = embedding_layer(model).weight.shape[1]
+    return Subspace(max(count_layers(model) - 2, 0), width // 2)
+
+
 def subspace(model, alignment) -> tuple[int | str, Tensor]:
     """The site of an alignment, and the columns [d, k] that span its part of the state there.
 
-    None is the first half of the coordinates after the last block but one. Raises UserError on a
-    site that the tower has not, and on a size or a rotation of another width.
+    None is `half_of`. Raises UserError on a site that the tower has not, and on a size or a
+    rotation of another width.
     """
     n_blocks, tower = count_layers(model), text_tower(model)
     width = embedding_layer(model).weight.shape[1]
-    if alignment is None:
-        return max(n_blocks - 2, 0), torch.eye(width)[:, : width // 2]
+    alignment = half_of(model) if alignment is None else alignment
     site, size, rotation = alignment.site, alignment.size, alignment.rotation
     if site == FEATURES:
         width = project_text(tower, torch.zeros(1, width)).shape[1]
-    elif not isinstance(site, int) or not 0 <= site < n_blocks - 1:
+    elif not isinstance(site, int) or not 0 <= site < max(n_blocks - 1, 1):
         raise UserError(
             f"no site {site!r}: choose a block from 0 to {n_blocks - 2}, or {FEATURES!r}"
         )

@@ -11,6 +11,7 @@ __getattr__, __dir__ = attach(
         ".foils": "",
         ".grounding": "",
         ".heatmaps": "",
+        ".mediated": "",
         ".misalignment": "",
         ".pos": "",
         ".ratings": "",
