@@ -21,6 +21,7 @@ ROOMS = (
     "models",
     "trace",
     "attribution",
+    "interchange",
     "heatmaps",
     "display",
     "datasets",

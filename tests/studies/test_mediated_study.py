@@ -14,14 +14,14 @@ from clip_attribution import load_clip, plots
 from clip_attribution.attribution.mediated import Subspace
 from clip_attribution.scenes import scene_caption
 from clip_attribution.studies import mediated
-from clip_attribution.studies.mediated.tables import (
+from clip_attribution.studies.mediated.runs import (
     IDENTITY,
     RANDOM,
     TRAINED,
     Tuned,
     random_subspaces,
-    visible,
 )
+from clip_attribution.studies.mediated.tables import visible
 from clip_attribution.training.checkpoint import save_final
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")

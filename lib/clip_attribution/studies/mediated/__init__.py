@@ -8,7 +8,7 @@ __getattr__, __dir__ = attach(
         "..roles.findings": "small_print",
         ".figures": "best_image path_dots text_panels",
         ".findings": "finding_gaps finding_names finding_split",
-        ".tables": "name_means over_starts rows_facts scene_rows truth_correlations tuned_models"
-        " with_controls with_norms",
+        ".runs": "tuned_models with_controls",
+        ".tables": "name_means over_starts rows_facts scene_rows truth_correlations with_norms",
     },
 )

@@ -12,7 +12,8 @@ from ...plots.colours import symmetric_limit
 from ...plots.marks import dots
 from ...plots.style import GREY, SMALL, caption_panel, new_figure
 from ..foils.figures import legend_above
-from .tables import RANDOM, REGISTERS
+from .runs import RANDOM
+from .tables import REGISTERS
 
 SHOWN = ("whole", "through", "around")
 TINTS = dict(zip(SHOWN, sns.color_palette("colorblind", 3), strict=True))

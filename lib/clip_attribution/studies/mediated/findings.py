@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ...metrics.intervals import in_words
-from .tables import RANDOM
+from .runs import RANDOM
 
 
 def finding_split(summary: pd.DataFrame) -> str:

@@ -5,38 +5,21 @@ not (0): the themes and frames of captions, and the names on signs. With real we
 human norms take its place.
 """
 
-from pathlib import Path
-from typing import Any, NamedTuple
-
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import t as student
 
-from ...attribution.mediated import FEATURES, PATHS, Subspace, attribute_paths, half_of
+from ...attribution.mediated import PATHS, attribute_paths
 from ...datasets import concadia
 from ...datasets.norms import load_concreteness, load_imageability
 from ...evaluation.norms import norm_correlations, norm_rows, token_values
-from ...io.tables import digest, read_json
+from ...io.tables import digest
 from ...metrics.word_types import type_correlation
-from ...models.clip import load_clip
 from ...scenes import scene_caption
-from ...trace.inputs import embedding_layer
+from .runs import RANDOM, Tuned
 
 REGISTERS = {"seen": "description", "about": "caption"}
-TRAINED, IDENTITY, RANDOM = "trained", "unrotated", "random"
-ALIGNMENT = "alignment.safetensors"
 CONTENT = ("NOUN", "ADJ", "PROPN")
-
-
-class Tuned(NamedTuple):
-    """A model to be explained: its name, the start of its training, and its alignment."""
-
-    name: str
-    start: int
-    clip: Any
-    alignment: Any
-    subspace: str = TRAINED
 
 
 def visible(word, register: str) -> float | None:
@@ -87,59 +70,6 @@ def word_values(clip, rows: pd.DataFrame, alignment, n_steps: int = 50):
     )
     words = words.drop(columns=["word"]).merge(known, on=["pair_id", "start"], how="inner")
     return words.assign(word=words["text"].str.lower().str.rstrip(".")), pairs
-
-
-def tuned_models(clip, runs: str = "") -> list[Tuned]:
-    """The tuned models in the folders below `runs`, in order; without any, the given one.
-
-    A run's folder holds `model.safetensors`, `run.json` and, where a subspace was trained with it,
-    `alignment.safetensors` (see `training.descriptions`). Without one half of the coordinates after
-    the last block but one stands in, unrotated.
-    """
-    found = []
-    for file in sorted(Path(runs).glob("**/model.safetensors")) if runs else []:
-        facts = read_json(file.parent / "run.json")
-        name = " ".join(str(facts[k]) for k in ("objective", "adapters") if facts.get(k))
-        own = load_clip(pretrained=file, device=clip.device, tokenizer=clip.tokenizer)
-        alignment, subspace = half_of(own.model), IDENTITY
-        if (file.parent / ALIGNMENT).is_file():
-            from ...interchange import Alignment
-
-            alignment, subspace = Alignment.load(file.parent / ALIGNMENT), TRAINED
-        start = int(facts.get("seed", 0))
-        found.append(Tuned(name or file.parent.name, start, own, alignment, subspace))
-    return found or [Tuned(clip.name, 0, clip, half_of(clip.model), IDENTITY)]
-
-
-def random_subspaces(alignment, width: int, n: int, seed: int = 0) -> list[Subspace]:
-    """n random subspaces of the same size at the same site, the control of a trained one."""
-    found = []
-    for number in range(n):
-        generator = torch.Generator().manual_seed(1_000_003 * seed + number)
-        rotation = torch.nn.init.orthogonal_(torch.empty(width, width), generator=generator)
-        found.append(Subspace(alignment.site, alignment.size, rotation))
-    return found
-
-
-def with_controls(models: list[Tuned], n: int = 3, seed: int = 0) -> list[Tuned]:
-    """The models, and n random subspaces of the first start of each trained one.
-
-    Where none was trained, of the first model.
-    """
-    first = {one.name: one for one in reversed(models) if one.subspace == TRAINED}
-    own = [one for one in models if first.get(one.name) is one] or models[:1]
-    return models + [
-        one._replace(alignment=control, start=number, subspace=RANDOM)
-        for one in own
-        for number, control in enumerate(random_subspaces(one.alignment, state_width(one), n, seed))
-    ]
-
-
-def state_width(one: Tuned) -> int:
-    """Number of coordinates at the site of a model's alignment."""
-    if one.alignment.site == FEATURES:
-        return one.clip.embed_dim
-    return embedding_layer(one.clip.model).weight.shape[1]
 
 
 def truth_correlations(models: list[Tuned], rows: pd.DataFrame, n_steps: int = 50, seed: int = 0):
