@@ -51,7 +51,7 @@ SMALL = {
         "n_checked": 4,
     },
     "12_human_ratings": {"n_images": 40, "n_studies": 50},
-    "13_mediated_attribution": {"n_scenes": 8, "n_random": 2, "n_steps": 10, "starts": 0},
+    "13_mediated_attribution": {"n_scenes": 8, "n_random": 2, "n_steps": 10, "train": False},
 }
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]

@@ -22,7 +22,7 @@ Known weakness: a random subspace has a part as well; see what it gives before a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,8 +102,17 @@ class Subspace(NamedTuple):
 
 def half_of(model) -> Subspace:
     """The first half of the coordinates after the last block but one."""
-    width = embedding_layer(model).weight.shape[1]
-    return Subspace(max(count_layers(model) - 2, 0), width // 2)
+    site = max(count_layers(model) - 2, 0)
+    return Subspace(site, width_at(model, site) // 2)
+
+
+def width_at(model, site: int | str) -> int:
+    """Number of coordinates of the state at a site."""
+    layer: Any = embedding_layer(model)
+    width = int(layer.weight.shape[1])
+    if site == FEATURES:
+        return project_text(text_tower(model), layer.weight.new_zeros(1, width)).shape[1]
+    return width
 
 
 def subspace(model, alignment) -> tuple[int | str, Tensor]:
@@ -112,16 +121,15 @@ def subspace(model, alignment) -> tuple[int | str, Tensor]:
     None is `half_of`. Raises UserError on a site that the tower has not, and on a size or a
     rotation of another width.
     """
-    n_blocks, tower = count_layers(model), text_tower(model)
-    width = embedding_layer(model).weight.shape[1]
+    n_blocks = count_layers(model)
     alignment = half_of(model) if alignment is None else alignment
     site, size, rotation = alignment.site, alignment.size, alignment.rotation
-    if site == FEATURES:
-        width = project_text(tower, torch.zeros(1, width)).shape[1]
-    elif not isinstance(site, int) or not 0 <= site < max(n_blocks - 1, 1):
+    known = isinstance(site, int) and 0 <= site < max(n_blocks - 1, 1)
+    if site != FEATURES and not known:
         raise UserError(
             f"no site {site!r}: choose a block from 0 to {n_blocks - 2}, or {FEATURES!r}"
         )
+    width = width_at(model, site)
     rotation = torch.eye(width) if rotation is None else rotation
     if rotation.shape != (width, width) or not 0 <= size <= width:
         raise UserError(

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...attribution.mediated import FEATURES, Subspace, half_of
+from ...attribution.mediated import Subspace, half_of, width_at
 from ...io.tables import read_json
 from ...models.clip import load_clip
-from ...trace.inputs import embedding_layer
 
 TRAINED, IDENTITY, RANDOM = "trained", "unrotated", "random"
 ALIGNMENT = "alignment.safetensors"
@@ -88,12 +87,7 @@ def with_controls(models: list[Tuned], n: int = 3, seed: int = 0) -> list[Tuned]
     return models + [
         one._replace(alignment=control, start=number, subspace=RANDOM)
         for one in own
-        for number, control in enumerate(random_subspaces(one.alignment, state_width(one), n, seed))
+        for number, control in enumerate(
+            random_subspaces(one.alignment, width_at(one.clip.model, one.alignment.site), n, seed)
+        )
     ]
-
-
-def state_width(one: Tuned) -> int:
-    """Number of coordinates at the site of a model's alignment."""
-    if one.alignment.site == FEATURES:
-        return one.clip.embed_dim
-    return embedding_layer(one.clip.model).weight.shape[1]
