@@ -20,7 +20,7 @@ def reliability(ratings: Sequence[Sequence[float]], seed: int = 0, draws: int = 
 
     Examples
     --------
-    >>> reliability([[1, 1, 1, 1], [3, 3, 3, 3], [4, 4, 4, 4]])
+    >>> round(reliability([[1, 1, 1, 1], [3, 3, 3, 3], [4, 4, 4, 4]]), 6)
     1.0
     """
     cells = [cell for cell in ratings if len(cell) > 1]

@@ -47,7 +47,7 @@ def tuned_models(clip, runs: str = "", cache: str = "", starts: int = 0) -> list
         found.append(Tuned(name or file.parent.name, start, own, alignment, subspace))
     if found or not starts:
         return found or [Tuned(clip.name, 0, clip, half_of(clip.model), IDENTITY)]
-    return trained_on_scenes(clip, Path(cache), starts)
+    return trained_on_scenes(clip, Path(cache) / "mediated", starts)
 
 
 def trained_on_scenes(clip, cache: Path, starts: int) -> list[Tuned]:
