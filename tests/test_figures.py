@@ -99,6 +99,8 @@ def write_notebook(folder: Path, stem: str, suffixes: list[str]) -> None:
         "08": ["seed", "cache"],
         "09": ["seed", "cache"],
         "10": ["seed"],
+        "12": ["seed"],
+        "13": ["seed"],
     }
     names = names.get(stem[:2], TABLE)
     parameters = [f"{name}: {kinds.get(name, 'str = ' + repr(''))}  # {name}" for name in names]

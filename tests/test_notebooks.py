@@ -50,6 +50,8 @@ SMALL = {
         "n_pairs": 10,
         "n_checked": 4,
     },
+    "12_human_ratings": {"n_images": 40, "n_studies": 50},
+    "13_mediated_attribution": {"n_scenes": 8, "n_random": 2, "n_steps": 10, "train": False},
     "14_which_method_is_right": {
         "methods": "columns clip4dm leave_one_out",
         "maps": "interactions rollout",
@@ -111,6 +113,26 @@ def test_word_attribution_finds_the_foil(results):
     assert found["true_caption_wins"]["value"] > 0.8
     cosines = {row["pair_id"]: row["cosine"] for row in found["neighbours"]}
     assert cosines["true"] > cosines["other scene"]
+
+
+@pytest.mark.slow
+def test_human_ratings_set_the_length_beside_the_score(results):
+    found = results("12_human_ratings")["results"]
+    assert found["people"] is None and len(found["published"]) == 55
+    rows = {(row["of"], row["kind"]): row for row in found["facts"]}
+    assert (
+        rows["score", "given the other"]["low"] > 0 and rows["length", "all texts"]["value"] > 0.7
+    )
+    assert "No ratings were given" in found["findings"][1]
+
+
+@pytest.mark.slow
+def test_mediated_attribution_shows_the_control(results):
+    found = results("13_mediated_attribution")["results"]
+    assert {row["subspace"] for row in found["summary"]} == {"unrotated", "random"}
+    assert all(0 < row["share_of_rest"] < 1 for row in found["gaps"]) and found["norms"] is None
+    kept = {row["path"]: row["value"] for row in found["summary"] if row["subspace"] == "random"}
+    assert abs(kept["through − around"]) < 0.4
 
 
 @pytest.mark.slow

@@ -257,7 +257,7 @@ def test_nothing_to_replace_is_said_at_once(clip, pairs):
 
 # ---------------------------------------------------------------- all through one engine
 
-NEW = ("attention", "cae_gradcam", "gradient", "perturbation", "integrated_gradients")
+NEW = ("attention", "cae_gradcam", "gradient", "perturbation", "integrated_gradients", "mediated")
 
 
 @pytest.mark.parametrize("method", NEW)

@@ -39,8 +39,9 @@ def attribute(
     or "scene:SEED:INDEX") and `caption`, a unique `pair_id` if wanted; other columns are carried.
     layers: None is the method's default; a negative number the last so many text layers; zero,
     positive or "all" every layer; a list names them. template is put before each caption and takes
-    no part in the result. relu: variant of CLIP4DM's ablation. alignment: see `words`. tagger: a
-    spaCy pipeline, adds the column `pos`. per_layer adds columns L0, L1, ... of the layers used.
+    no part in the result. relu: variant of CLIP4DM's ablation. alignment: how tokens are given to
+    words, see `words`; for `mediated` it may be an `interchange.Alignment` instead. tagger: a spaCy
+    pipeline, adds the column `pos`. per_layer adds columns L0, L1, ... of the layers used.
     level: "word"; "token" for one row a token; "role" for one row a role and caption. options:
     those of the method, see its module.
 
@@ -69,6 +70,8 @@ def attribute(
     (5, 1, None)
     """
     chosen = get_method(method, "text", relu)
+    if "alignment" in chosen.options and not isinstance(alignment, str):
+        options, alignment = options | {"alignment": alignment}, "offsets"
     check_options(chosen, options)
     if level not in ("word", "token", "role"):
         raise UserError(f"unknown level {level!r}: choose word, token or role")

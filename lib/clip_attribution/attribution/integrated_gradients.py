@@ -52,8 +52,7 @@ def integrated_gradients(view, n_steps: int = 50):
             internal_batch_size=max(AT_ONCE, len(view.ids)),
         )
     values = found.detach().float().sum(-1)
-    change = view.cosines * view.scale - baseline_score(view, base, score)
-    view.notes["completeness_gap"] = values.sum(-1) - change
+    view.notes["completeness_gap"] = values.sum(-1) - score_change(view, base)
     return values[:, None]
 
 
@@ -64,8 +63,9 @@ def baseline(view) -> Tensor:
 
 
 @torch.no_grad()
-def baseline_score(view, base: Tensor, score) -> Tensor:
-    """S [B] of the baseline's embeddings, pooled where the text itself is."""
+def score_change(view, base: Tensor) -> Tensor:
+    """S(x) - S(x') [B]: x' the embeddings of the baseline, pooled where the text itself is."""
     embeddings = embedding_layer(view.model)(base)
     with given_embeddings(view.model, embeddings):
-        return score(view.ids, view.images)
+        start = (text_features(view.model, view.ids) * view.images).sum(-1)
+    return (view.cosines - start) * view.scale

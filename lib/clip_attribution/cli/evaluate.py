@@ -17,8 +17,8 @@ data/README.md says where each benchmark comes from and how its files lie. `clip
 export BENCHMARK DIR` writes the embedded world in the same form. Every word and pair is kept in
 DIR/words.parquet and DIR/pairs.parquet, so a stopped run goes on where it was. A protocol decides
 by its own rules: --decision and --variant only fill the columns of pairs.parquet. --epsilon,
---template and --alignment are by default (None) the benchmark's own: no template for composition,
-alignment to its tokens for rich-hf, elsewhere those of score."""
+--template and --alignment are by default (None) the benchmark's own: no template for composition
+and descriptions, alignment to its tokens for rich-hf, elsewhere those of score."""
 
 
 def add_evaluate(commands):
@@ -67,6 +67,15 @@ def add_evaluate(commands):
         metavar="FILE",
         help="ARO relation: names to leave out, ARO's own notebook or a list (default: looked for "
         "beside the data, see data/README.md)",
+    )
+    parser.add_argument(
+        "--split", metavar="NAME", help="Concadia: train, val or test (default: test)"
+    )
+    parser.add_argument(
+        "--prompts",
+        metavar="NAME",
+        help="food101, cifar100, imagenet: code, paper or openai (default: code, those of the "
+        "public code of arXiv 2406.09458)",
     )
     parser.add_argument(
         "--chunk-rows", metavar="N", type=positive, default=512, help="as for score (%(default)s)"

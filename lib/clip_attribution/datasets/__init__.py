@@ -2,6 +2,7 @@
 
 from .registry import (
     COMPOSITION,
+    DESCRIPTIONS,
     GROUNDING,
     MISALIGNMENT,
     Benchmark,
@@ -14,6 +15,7 @@ from .registry import (
 __all__ = [
     "BENCHMARKS",
     "COMPOSITION",
+    "DESCRIPTIONS",
     "GROUNDING",
     "MISALIGNMENT",
     "Benchmark",

@@ -46,6 +46,8 @@ def export(
     write = get_benchmark(benchmark).write
     check_numbers(n, seed, size)
     options = {} if foils is None else {"foils": check_types(benchmark, foils)}
+    if write is None:
+        raise UserError(f"the embedded world has nothing like {benchmark}: use its official files")
     receipt = {"benchmark": benchmark, "n": n, "seed": seed, "size": size, **options}
     receipt["key"] = run_key(__file__, **receipt)
     folder = Path(folder).resolve()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .registry import get_benchmark
+from .registry import DESCRIPTIONS, get_benchmark
 
 FILE = Path(__file__).resolve().parents[3] / "data" / "published.csv"
 MEASURES = {
@@ -43,24 +43,37 @@ def beside(results: pd.DataFrame, benchmark: str) -> pd.DataFrame:
     """Measured rows of a benchmark, followed by what its paper printed for it.
 
     results: measure, scorer, group, value, ... A published row has `published` True, no interval
-    and no n, names its model in `scorer`, and stands in the unit of the measured rows.
+    and no n, names its model in `scorer`, and stands in the unit of the measured rows. Of a
+    benchmark of descriptions it has the difference, too: what was measured of the model (the first
+    scorer) less what is printed.
     """
-    rows = main_table(*get_benchmark(benchmark).published)
-    rows = rows.assign(scorer=rows["model"], group="all", published=True)
+    record = get_benchmark(benchmark)
+    rows = main_table(*record.published)
+    rows = rows.assign(scorer=rows["model"], published=True)
     shown = rows[["measure", "scorer", "group", "value", "note", "published"]]
+    if record.kind == DESCRIPTIONS:
+        key = ["measure", "group"]
+        measured = results.drop_duplicates(key).set_index(key)["value"]
+        own = measured.reindex(pd.MultiIndex.from_frame(shown[key])).to_numpy()
+        shown = shown.assign(difference=own - shown["value"])
     return pd.concat([results.assign(published=False), shown], ignore_index=True)
 
 
 def main_table(system: str = "", dataset: str = "", metric: str | None = None) -> pd.DataFrame:
-    """The rows that a paper printed for a benchmark, with the column `measure`; none where none.
+    """What a paper printed for a benchmark, with the columns measure and group; none where none.
 
-    system, dataset, metric: as in data/published.csv; the same triple is `Benchmark.published`.
+    system, dataset, metric: as in data/published.csv; the same triple is `Benchmark.published`. A
+    dataset that is only the beginning of names ("Kreiss 2022") has the rest as groups ("BLV").
     """
-    rows = published(system=system, dataset=dataset)
+    rows = published(system=system, dataset=dataset).assign(group="all")
     if system == "clip4dm":
         rows = rows[rows["table"].str.startswith("main") & (rows["metric"] != "FPS")]
     elif system == "cae":
         rows = rows[rows["table"].isin(["Table 1", "Table 3", "Table 4"])]
+    elif system == "iit_das" and rows.empty:
+        rows = published(system=system, table="Table 2")
+        rows = rows[rows["dataset"].str.startswith(dataset)]
+        rows = rows.assign(group=rows["dataset"].str.removeprefix(dataset).str.strip())
     else:
         rows = as_shares(rows[rows["table"] == "Table 1"])
     rows = rows[rows["metric"] == metric] if metric else rows

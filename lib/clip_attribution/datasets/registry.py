@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from ..errors import UserError, one_line
 
-MISALIGNMENT, COMPOSITION, GROUNDING = KINDS = "misalignment", "composition", "grounding"
+MISALIGNMENT, COMPOSITION, GROUNDING, DESCRIPTIONS = KINDS = (
+    "misalignment",
+    "composition",
+    "grounding",
+    "descriptions",
+)
 
 
 class Benchmark(NamedTuple):
@@ -16,13 +21,16 @@ class Benchmark(NamedTuple):
 
     kind: one of `KINDS`. title: as papers write it. asks: its question, in a few words.
     load: (data, images=None, ...) -> frame, from the official files.
-    write: (folder, n, seed, size), the embedded world as these files; misalignment benchmarks take
-    `foils` too. summarise: of misalignment (words, pairs, ...) and of composition (scored, seed,
-    ...) -> tidy table; None where the kind has one way for all. published: which rows of
+    write: (folder, n, seed, size), the embedded world as these files, or None where it has nothing
+    of the kind; misalignment benchmarks take `foils` too. summarise: of misalignment (words, pairs,
+    ...), of composition (scored, seed, ...) and of descriptions (scored, scorer, seed) -> tidy
+    table; None where the kind has one way for all. published: which rows of
     data/published.csv are its own, see `published.main_table`. defaults: epsilon, alignment or
     template where they are not the usual ones. measures: what is counted, in words.
     rows: rows of its frame for one unit of `n` in the notebooks. options: what the command line may
-    choose of how its groups count, and rule: the function that decides it (see `aro.rule_of`).
+    choose of how its groups count, and rule: the function that decides it (see `aro.rule_of`); of
+    descriptions, the options of its loader. texts: of descriptions with classes, the function from
+    (frame, data, **options) to the prompts of each class.
     place: where it stands in lists of its kind.
     """
 
@@ -31,7 +39,7 @@ class Benchmark(NamedTuple):
     title: str
     asks: str
     load: Callable
-    write: Callable
+    write: Callable | None
     summarise: Callable | None = None
     published: tuple = ()
     defaults: Mapping = {}
@@ -39,6 +47,7 @@ class Benchmark(NamedTuple):
     rows: int = 1
     options: tuple[str, ...] = ()
     rule: Callable | None = None
+    texts: Callable | None = None
     place: int = 99
 
 

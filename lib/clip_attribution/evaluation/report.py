@@ -33,6 +33,13 @@ def reported(out, names, key: str):
         yield write, None if done else out / "parts"
 
 
+def say_done(out, rows: pd.DataFrame, quiet: bool) -> None:
+    """Say where the results are, and how many rows have an error."""
+    if not quiet:
+        line = "{}: {rows} rows, {errors} with an error"
+        print(line.format(Path(out) / "results.csv", **count(rows)), file=sys.stderr)
+
+
 def plain(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with cells that a Parquet file takes."""
     return rows.map(lambda cell: repr(cell) if isinstance(cell, dict | tuple | bytes) else cell)
@@ -44,7 +51,10 @@ def count(rows: pd.DataFrame) -> dict:
 
 
 def show(results: pd.DataFrame) -> str:
-    """The results as a table for a terminal: value with its interval, n, chance and ceiling."""
+    """The results as a table for a terminal: value with its interval, n, chance and ceiling.
+
+    A published row has what was measured less its own value where `published.beside` found it.
+    """
     published = results.get("published", pd.Series(False, results.index)).astype(bool)
     shown = pd.DataFrame(
         {
@@ -58,6 +68,8 @@ def show(results: pd.DataFrame) -> str:
             "note": results["note"].fillna(""),
         }
     )
+    if "difference" in results:
+        shown.insert(4, "difference", [number(value, "+.3f") for value in results["difference"]])
     return shown.to_string(index=False)
 
 

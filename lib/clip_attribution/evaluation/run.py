@@ -7,7 +7,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..datasets import COMPOSITION, MISALIGNMENT, benchmarks, get_benchmark, load_benchmark
+from ..datasets import (
+    COMPOSITION,
+    DESCRIPTIONS,
+    MISALIGNMENT,
+    benchmarks,
+    get_benchmark,
+    load_benchmark,
+)
 from ..datasets.accuracies import rule_notes
 from ..datasets.aro import excluded_relations
 from ..datasets.published import beside
@@ -19,8 +26,10 @@ from ..models.blip import load_blip
 from ..models.clip import load_clip
 from ..models.nli import load_nli
 from .composition import is_retrieval, measure
+from .descriptions import evaluate_descriptions
 from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, estimates, ground
-from .report import count, reported
+from .report import count, reported, say_done
+from .rows import folder_of, sample
 from .score import say, score_table
 
 SCORED = ["pair_id", "cosine", "clip_score", "f_clip_score", "ref_cosines", "ref_clip_score"]
@@ -99,17 +108,21 @@ def evaluate_files(
     heatmaps=None,
     at_least=None,
     exclude=None,
+    split=None,
+    prompts=None,
     **options,
 ):
     """Load the model, evaluate it, and set the published numbers beside the measured ones.
 
     nli: name or folder of the NLI model of SeeTRUE-Feedback. heatmaps: methods of a grounding
     benchmark; blip: name or folder of a BLIP that is measured beside. at_least, exclude: what
-    counts in ARO (`counting_options`). Returns (results, number of rows with an error). Raises
-    UserError.
+    counts in ARO (`counting_options`). split: of Concadia; prompts: of the zero-shot sets. Returns
+    (results, number of rows with an error). Raises UserError.
     """
     kind = get_benchmark(benchmark).kind
-    counting = counting_options(benchmark, at_least=at_least, exclude=exclude)
+    counting = counting_options(
+        benchmark, at_least=at_least, exclude=exclude, split=split, prompts=prompts
+    )
     if images and not Path(images).is_dir():
         raise UserError(f"the folder of images {images} is not a folder")
     out = Path(out or Path("runs", "evaluate", benchmark))
@@ -126,6 +139,8 @@ def evaluate_files(
         results, rows = evaluate_composition(
             clip, benchmark, data, out, counting=counting, **options
         )
+    elif kind == DESCRIPTIONS:
+        results, rows = evaluate_descriptions(clip, benchmark, data, out, counting, **options)
     else:
         more = {"methods": heatmaps or DEFAULT_METHODS, "blip": blip and load_blip(blip, device)}
         results, rows = evaluate_grounding(clip, benchmark, data, out, **more, **options)
@@ -133,10 +148,11 @@ def evaluate_files(
 
 
 def counting_options(benchmark: str, **given) -> dict:
-    """What counts in the means of a benchmark's groups, as options of its `rule`.
+    """The options of a benchmark that were given, and that no other takes.
 
     at_least: the smallest number of cases of a group. exclude: a file for
-    `aro.excluded_relations`. Neither: no option. Raises UserError, also on another benchmark.
+    `aro.excluded_relations`. split: of Concadia. prompts: of the zero-shot sets. Raises UserError,
+    also on another benchmark.
     """
     given = {name: value for name, value in given.items() if value}
     for name in given:
@@ -241,31 +257,6 @@ def evaluate_grounding(
         write(results, facts | {"model": clip.weights_hash, **count(every)}, every)
     say_done(out, every, quiet)
     return results, next(iter(measured.values()))
-
-
-def say_done(out, rows: pd.DataFrame, quiet: bool) -> None:
-    """Say where the results are, and how many rows have an error."""
-    line = "{}: {rows} rows, {errors} with an error"
-    say(quiet, line.format(Path(out) / "results.csv", **count(rows)))
-
-
-def folder_of(data) -> Path:
-    """The folder of a dataset's files: `data` itself, or where the file lies."""
-    return Path(data) if Path(data).is_dir() else Path(data).parent
-
-
-def sample(pairs: pd.DataFrame, limit: int | None, seed: int, whole="pair") -> pd.DataFrame:
-    """At most `limit` rows, but one group at least: rows that belong together, the same in the
-    column `whole`, are drawn together, by `seed`."""
-    if limit is None or limit >= len(pairs):
-        return pairs
-    key = pairs["case_id" if "case_id" in pairs else "pair_id"].astype(str)
-    if whole in pairs:
-        key = pairs[whole].astype(str).where(pairs[whole].notna(), "row " + key)
-    order = pd.Series(key.unique()).sample(frac=1, random_state=seed)
-    sizes = key.value_counts().reindex(order).cumsum()
-    kept = sizes.index[: max(1, int((sizes <= limit).sum()))]
-    return pairs[key.isin(kept)].reset_index(drop=True)
 
 
 def table_of(pairs: pd.DataFrame) -> pa.Table:

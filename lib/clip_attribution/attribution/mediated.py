@@ -1,0 +1,214 @@
+"""Integrated gradients through, around and beside a part of the pooled position's state.
+
+At every point of the path of `integrated_gradients` the gradient splits at a block's output h:
+
+    through = (dh[e]/dx)ᵀ P g[e]      around = (dh[e]/dx)ᵀ (1 - P) g[e]      g = dS/dh
+    rest = sum over i ≠ e of (dh[i]/dx)ᵀ g[i]      whole = through + around + rest
+
+e is the pooled position, P the projection onto the span of the first k columns of a rotation W (an
+`interchange.Alignment`: site, size k, rotation W), and each part is integrated like the whole. Zur
+et al., arXiv 2406.09458; S on the logit scale. Their "around" is the complement inside h[e]: what
+reaches the score by other positions is in neither, hence the rest. The columns `completeness_gap`
+and `share_of_rest` of the pairs say how far the three sum to S(x) - S(x'), and how much of their
+absolute values is the rest's.
+
+Options: path (whole, through, around, rest), alignment (default: the first half of the coordinates
+after the last but one block, unrotated), n_steps.
+
+Sign: above zero the token raises the score by this path, below zero it lowers it.
+
+Known weakness: a random subspace has a part as well; see what it gives before a part is read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..errors import UserError
+from ..trace.hooks import count_layers
+from ..trace.inputs import embedding_layer, frozen, given_embeddings
+from ..trace.pooling import encode_text, project_text, text_rows, text_tower
+from ..trace.reading import widen
+from ..trace.sites import find_sites
+from .batch import run
+from .integrated_gradients import AT_ONCE, baseline, integrated_gradients, score_change
+from .registry import get_method, method
+
+FEATURES = "features"  # the site behind the projection
+PATHS = ("whole", "through", "around", "rest")
+
+
+@method(
+    "mediated",
+    signed=True,
+    paper="arXiv 2406.09458",
+    layers=None,
+    towers=("text",),
+    score="logit",
+    reads="input",
+    options=("path", "alignment", "n_steps"),
+)
+def mediated(view, path: str = "through", alignment=None, n_steps: int = 50):
+    """Values a token, [B, 1, n], on the logit scale; notes the gap and the share of rest [B]."""
+    if path not in PATHS:
+        raise UserError(f"unknown path {path!r}: choose from {', '.join(PATHS)}")
+    if path == "whole":
+        return integrated_gradients(view, n_steps)
+    return parts(view, alignment, n_steps)[:, PATHS.index(path), None]
+
+
+def parts(view, alignment=None, n_steps: int = 50) -> Tensor:
+    """The values of all `PATHS` in one pass, float32 [B, 4, n]; notes as of `mediated`.
+
+    Raises UserError on a number of steps below 1, and on a site or size that the tower lacks.
+    """
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise UserError(f"n_steps must be a whole number of at least 1, not {n_steps!r}")
+    site, columns = subspace(view.model, alignment)
+    base = baseline(view)
+    with torch.no_grad():
+        start, stop = (embedding_layer(view.model)(ids) for ids in (base, view.ids))
+    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    at_once = max(1, AT_ONCE // len(view.ids))
+    total = torch.zeros(3, *view.ids.shape, device=view.ids.device)
+    for first in range(0, n_steps, at_once):
+        times = (nodes[first : first + at_once] + 1) / 2
+        x = torch.cat([start + float(t) * (stop - start) for t in times])
+        found = gradients(view, x, site, columns).unflatten(1, (len(times), -1))  # [3, k, B, n, d]
+        share = torch.tensor(weights[first : first + at_once] / 2, device=x.device)
+        total += torch.einsum("pkbnd,bnd,k->pbn", found, widen(stop - start), share.to(found.dtype))
+    whole = total.sum(0)
+    view.notes["completeness_gap"] = whole.sum(-1) - score_change(view, base)
+    view.notes["share_of_rest"] = total[2].abs().sum(-1) / total.abs().sum((0, 2))
+    return torch.cat([whole[None], total]).transpose(0, 1).float()
+
+
+class Subspace(NamedTuple):
+    """A part of the pooled state; an `interchange.Alignment` says the same and serves as well.
+
+    site: the block after which, from 0, or "features". size: the number of columns of rotation
+    [d, d], orthogonal, that span it; None is the identity.
+    """
+
+    site: int | str
+    size: int
+    rotation: Tensor | None = None
+
+
+def half_of(model) -> Subspace:
+    """The first half of the coordinates after the last block but one."""
+    site = max(count_layers(model) - 2, 0)
+    return Subspace(site, width_at(model, site) // 2)
+
+
+def width_at(model, site: int | str) -> int:
+    """Number of coordinates of the state at a site."""
+    layer: Any = embedding_layer(model)
+    width = int(layer.weight.shape[1])
+    if site == FEATURES:
+        return project_text(text_tower(model), layer.weight.new_zeros(1, width)).shape[1]
+    return width
+
+
+def subspace(model, alignment) -> tuple[int | str, Tensor]:
+    """The site of an alignment, and the columns [d, k] that span its part of the state there.
+
+    None is `half_of`. Raises UserError on a site that the tower has not, and on a size or a
+    rotation of another width.
+    """
+    n_blocks = count_layers(model)
+    alignment = half_of(model) if alignment is None else alignment
+    site, size, rotation = alignment.site, alignment.size, alignment.rotation
+    known = isinstance(site, int) and 0 <= site < max(n_blocks - 1, 1)
+    if site != FEATURES and not known:
+        raise UserError(
+            f"no site {site!r}: choose a block from 0 to {n_blocks - 2}, or {FEATURES!r}"
+        )
+    width = width_at(model, site)
+    rotation = torch.eye(width) if rotation is None else rotation
+    if rotation.shape != (width, width) or not 0 <= size <= width:
+        raise UserError(
+            f"an alignment of size {size} and shape {tuple(rotation.shape)} does not fit {width} "
+            f"coordinates at site {site!r}"
+        )
+    return site, rotation[:, :size]
+
+
+def gradients(view, x: Tensor, site, columns: Tensor) -> Tensor:
+    """dS/dx through, around and beside the part, [3, m, n, d], of m points x [m, n, d] of paths.
+
+    The graph is cut at the site, so that one pass forward serves the gradient there and then the
+    three products with it.
+    """
+    times, model = len(x) // len(view.ids), view.model
+    ids, images = view.ids.repeat(times, 1), view.images.repeat(times, 1)
+    x = x.requires_grad_(True)
+    with frozen(model), given_embeddings(model, x), cut_at(model, site) as cut, torch.enable_grad():
+        features = encode_text(model, ids)
+        if site == FEATURES:
+            features = keep(cut, features)
+        score = (normalize(widen(features), dim=-1) * images).sum() * view.scale
+        below, above = cut
+        (g,) = torch.autograd.grad(score, above)
+        split = divided(g, site, text_rows(model, ids), columns.to(g.device))
+        found = [torch.autograd.grad(below, x, one, retain_graph=True)[0] for one in split]
+    return widen(torch.stack(found))
+
+
+def divided(g: Tensor, site, rows: Tensor, columns: Tensor) -> list[Tensor]:
+    """The gradient g at the site as that of the part, of its complement, and of the rest."""
+    if site == FEATURES:
+        part = (widen(g) @ columns @ columns.T).to(g.dtype)
+        return [part, g - part, torch.zeros_like(g)]
+    at = torch.arange(len(g), device=g.device), rows
+    part, around, rest = torch.zeros_like(g), torch.zeros_like(g), g.clone()
+    part[at] = (widen(g[at]) @ columns @ columns.T).to(g.dtype)
+    around[at], rest[at] = g[at] - part[at], 0
+    return [part, around, rest]
+
+
+@contextmanager
+def cut_at(model, site) -> Iterator[list[Tensor]]:
+    """Cut the graph at a block's output: [the output, the leaf that goes on in its place]."""
+    cut: list[Tensor] = []
+
+    def replace(block, args, out):
+        if not isinstance(out, tuple):
+            return keep(cut, out)
+        return (keep(cut, out[0]), *out[1:])
+
+    handles = []
+    if site != FEATURES:
+        handles = [find_sites(model, "text")[site].block.register_forward_hook(replace)]
+    try:
+        yield cut
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def keep(cut: list[Tensor], out: Tensor) -> Tensor:
+    """A new leaf equal to `out`; both are put into `cut`."""
+    cut[:] = out, out.detach().requires_grad_(True)
+    return cut[1]
+
+
+def attribute_paths(clip, pairs, alignment=None, n_steps: int = 50, **options):
+    """The words by every path in one pass: whole, through, around and rest.
+
+    options: those of `attribute` that are no method's (template, batch_size, image_root, level
+    "word" or "token", ...). Returns (words, pairs) as `attribute` does, with a column a path in
+    place of the attribution. Raises UserError.
+    """
+
+    def channels(view):
+        return parts(view, alignment, n_steps)
+
+    words, pairs, values = run(clip, pairs, channels, range(3), get_method("mediated"), **options)
+    words[list(PATHS)] = values.astype(np.float64)
+    return words, pairs
