@@ -21,6 +21,7 @@ ROOMS = (
     "metrics",
     "models",
     "trace",
+    "interchange",
     "attribution",
     "heatmaps",
     "display",

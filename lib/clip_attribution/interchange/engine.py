@@ -1,0 +1,153 @@
+"""The intervention itself: one pass through a text tower, its state changed behind one block."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models.locks import lock_of
+from ..trace.inputs import trimmed
+from ..trace.pooling import can_trim, encode_text, text_rows
+from ..trace.reading import widen
+from ..trace.sites import find_blocks
+
+FEATURES = "features"
+
+
+def is_count(value) -> bool:
+    """Whether a value is a whole number from 0."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+
+
+def check_site(model: nn.Module, site: int | str) -> None:
+    """Raise UserError unless the text tower has this site."""
+    if site == FEATURES:
+        return
+    last = len(find_blocks(model, "text")) - 1
+    if not (is_count(site) and site < last):
+        raise UserError(
+            f"no site {site!r}: this text tower has the sites "
+            + (f"0 to {last - 1} (its last block is none) and " if last > 0 else "")
+            + f"{FEATURES!r}"
+        )
+
+
+def site_width(clip, site: int | str) -> int:
+    """d, the number of coordinates of the state at a site. Raises UserError where there is none."""
+    check_site(clip.model, site)
+    seen = []
+    ids = clip.tokenizer([""], clip.context_length).to(clip.device)
+    with torch.no_grad(), lock_of(clip.model):
+        if site == FEATURES:
+            return encode_text(clip.model, ids).shape[-1]
+        with replaced(clip.model, site, lambda state: seen.append(state) or state):
+            encode_text(clip.model, ids)
+    return seen[0].shape[-1]
+
+
+def interchange_features(
+    model: nn.Module, base: Tensor, source: Tensor, site: int | str, basis: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Text features of base texts as they are, and with the subspace of their source texts.
+
+    One pass: [base; source] through the blocks up to the site, [base; mixed] through those above
+    (a tower that is not causal, or not pooled at EOT, carries [base; source; mixed]). Both results
+    can be differentiated in the weights, through both texts, and in the basis; the model keeps
+    its mode. Only a basis of all d columns gets no gradient: it spans everything however it turns.
+
+    Parameters
+    ----------
+    model
+        An open_clip model, in any precision, with or without adapters.
+    base, source
+        Ids [B, n] of the tokenizer, on the model's device.
+    site
+        A block counted from 0 but not the last one, or "features".
+    basis
+        The first k columns of the rotation, `W[:, :k]` [d, k].
+
+    Returns
+    -------
+    tuple of Tensor
+        Features [B, D] of the base texts and of the mixed ones, float32 or wider, not normalised;
+        `scores` makes scores of them.
+
+    Raises
+    ------
+    UserError
+        No such site, a tower that pools over several positions, a basis of another width, or a
+        forward that passes the site by.
+    """
+    check_site(model, site)
+    if site == FEATURES:
+        with lock_of(model):
+            own, other = widen(encode_text(model, trimmed(model, torch.cat([base, source])))).chunk(
+                2
+            )
+        return own, mix(own, other, basis)
+    rows = pooled_rows(model, torch.cat([base, source]))
+    first, second = rows.chunk(2)
+    short = can_trim(model)  # no id of a position above the site is read: base may take any row
+    ids = trimmed(model, torch.cat([base, source] if short else [base, source, base]))
+
+    def intervene(states: Tensor) -> Tensor:
+        own, other = states[: len(base)], states[len(base) : 2 * len(base)]
+        items = torch.arange(len(base), device=states.device)
+        state = mix(own[items, first], other[items, second], basis).to(states.dtype)
+        mixed = own.index_put((items, first), state)
+        return torch.cat([own, mixed] if short else [own, other, mixed])
+
+    with lock_of(model), replaced(model, site, intervene):
+        features = widen(encode_text(model, ids, first.repeat(2) if short else None))
+    return features[: len(base)], features[-len(base) :]
+
+
+def mix(base: Tensor, source: Tensor, basis: Tensor) -> Tensor:
+    """States [B, d] of the base with the source's part in the subspace of the basis [d, k]."""
+    if len(basis) != base.shape[-1]:
+        raise UserError(f"a basis of {len(basis)} rows for states of {base.shape[-1]} numbers")
+    base, source = widen(base), widen(source)
+    if basis.shape[0] == basis.shape[1]:
+        return source
+    basis = basis.to(base)
+    return base + (source - base) @ basis @ basis.T
+
+
+def pooled_rows(model: nn.Module, ids: Tensor) -> Tensor:
+    """Pooled position of each row of ids [B, n]; UserError for a tower that has several."""
+    try:
+        return text_rows(model, ids)
+    except UserError:
+        raise UserError(
+            "this text tower pools over all its tokens, so its blocks have no single state to "
+            f"interchange: use site {FEATURES!r} or another model"
+        ) from None
+
+
+@contextmanager
+def replaced(model: nn.Module, site: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let a forward go on from change(states) [B, n, d] behind a block of the text tower.
+
+    The model is as before on exit. Raises UserError when no forward has reached the block.
+    """
+    fired = []
+
+    def hook(module, args, out):
+        fired.append(site)
+        if isinstance(out, tuple):
+            return (change(out[0]), *out[1:])
+        return change(out)
+
+    handle = find_blocks(model, "text")[site].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+    if not fired:
+        raise UserError(
+            f"the intervention never took place: the forward of {type(model).__name__} passes "
+            f"block {site} of its text tower by"
+        )
