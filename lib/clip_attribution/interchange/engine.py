@@ -82,27 +82,25 @@ def interchange_features(
         forward that passes the site by.
     """
     check_site(model, site)
+    both, count = torch.cat([base, source]), len(base)
     if site == FEATURES:
         with lock_of(model):
-            own, other = widen(encode_text(model, trimmed(model, torch.cat([base, source])))).chunk(
-                2
-            )
+            own, other = widen(encode_text(model, trimmed(model, both))).chunk(2)
         return own, mix(own, other, basis)
-    rows = pooled_rows(model, torch.cat([base, source]))
-    first, second = rows.chunk(2)
-    short = can_trim(model)  # no id of a position above the site is read: base may take any row
-    ids = trimmed(model, torch.cat([base, source] if short else [base, source, base]))
+    first, second = pooled_rows(model, both).chunk(2)
+    short = can_trim(model)  # the ids are read at the bottom alone: a row can change its text
+    ids = trimmed(model, both) if short else torch.cat([both, base])
 
     def intervene(states: Tensor) -> Tensor:
-        own, other = states[: len(base)], states[len(base) : 2 * len(base)]
-        items = torch.arange(len(base), device=states.device)
+        own, other = states[:count], states[count : 2 * count]
+        items = torch.arange(count, device=states.device)
         state = mix(own[items, first], other[items, second], basis).to(states.dtype)
         mixed = own.index_put((items, first), state)
         return torch.cat([own, mixed] if short else [own, other, mixed])
 
     with lock_of(model), replaced(model, site, intervene):
         features = widen(encode_text(model, ids, first.repeat(2) if short else None))
-    return features[: len(base)], features[-len(base) :]
+    return features[:count], features[len(features) - count :]
 
 
 def mix(base: Tensor, source: Tensor, basis: Tensor) -> Tensor:
