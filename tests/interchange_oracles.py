@@ -49,6 +49,6 @@ def interchange_score(w, image, base, source, site, size, rotation, heads, quick
     if site == "features":
         own, other = (above(w, x, level, e, heads, quick) for x, e in ((own, at), (other, there)))
         return score(w, swapped(own, other, rotation, size), image)
-    own = own.clone()
-    own[at] = swapped(own[at], other[there], rotation, size)
+    state = swapped(own[at], other[there], rotation, size)
+    own = torch.cat([own[:at], state[None], own[at + 1 :]])
     return score(w, above(w, own, level, at, heads, quick), image)

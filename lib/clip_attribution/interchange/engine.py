@@ -1,7 +1,7 @@
 """The intervention itself: one pass through a text tower, its state changed behind one block."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 
 import torch
@@ -19,37 +19,37 @@ FEATURES = "features"
 
 def is_count(value) -> bool:
     """Whether a value is a whole number from 0."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
-def check_site(model: nn.Module, site: int | str) -> None:
-    """Raise UserError unless the text tower has this site."""
+def find_site(model, site: int | str) -> nn.Module | None:
+    """The block of the text tower at a site, None for "features"; UserError where there is none."""
     if site == FEATURES:
-        return
-    last = len(find_blocks(model, "text")) - 1
-    if not (is_count(site) and site < last):
-        raise UserError(
-            f"no site {site!r}: this text tower has the sites "
-            + (f"0 to {last - 1} (its last block is none) and " if last > 0 else "")
-            + f"{FEATURES!r}"
-        )
+        return None
+    blocks = find_blocks(model, "text")[:-1]
+    if not is_count(site) or int(site) >= len(blocks):
+        counted = f"0 to {len(blocks) - 1} (its last block is none) and " if blocks else ""
+        raise UserError(f"no site {site!r}: this text tower has the sites {counted}{FEATURES!r}")
+    return blocks[int(site)]
 
 
+@torch.no_grad()
 def site_width(clip, site: int | str) -> int:
     """d, the number of coordinates of the state at a site. Raises UserError where there is none."""
-    check_site(clip.model, site)
-    seen = []
+    block, widths = find_site(clip.model, site), []
     ids = clip.tokenizer([""], clip.context_length).to(clip.device)
-    with torch.no_grad(), lock_of(clip.model):
-        if site == FEATURES:
-            return encode_text(clip.model, ids).shape[-1]
-        with replaced(clip.model, site, lambda state: seen.append(state) or state):
-            encode_text(clip.model, ids)
-    return seen[0].shape[-1]
+
+    def look(states: Tensor) -> Tensor:
+        widths.append(states.shape[-1])
+        return states
+
+    with lock_of(clip.model), replaced(block, look) if block else nullcontext():
+        features = encode_text(clip.model, ids)
+    return widths[0] if block else features.shape[-1]
 
 
 def interchange_features(
-    model: nn.Module, base: Tensor, source: Tensor, site: int | str, basis: Tensor
+    model, base: Tensor, source: Tensor, site: int | str, basis: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Text features of base texts as they are, and with the subspace of their source texts.
 
@@ -81,9 +81,9 @@ def interchange_features(
         No such site, a tower that pools over several positions, a basis of another width, or a
         forward that passes the site by.
     """
-    check_site(model, site)
+    block = find_site(model, site)
     both, count = torch.cat([base, source]), len(base)
-    if site == FEATURES:
+    if block is None:
         with lock_of(model):
             own, other = widen(encode_text(model, trimmed(model, both))).chunk(2)
         return own, mix(own, other, basis)
@@ -98,7 +98,7 @@ def interchange_features(
         mixed = own.index_put((items, first), state)
         return torch.cat([own, mixed] if short else [own, other, mixed])
 
-    with lock_of(model), replaced(model, site, intervene):
+    with lock_of(model), replaced(block, intervene):
         features = widen(encode_text(model, ids, first.repeat(2) if short else None))
     return features[:count], features[len(features) - count :]
 
@@ -114,7 +114,7 @@ def mix(base: Tensor, source: Tensor, basis: Tensor) -> Tensor:
     return base + (source - base) @ basis @ basis.T
 
 
-def pooled_rows(model: nn.Module, ids: Tensor) -> Tensor:
+def pooled_rows(model, ids: Tensor) -> Tensor:
     """Pooled position of each row of ids [B, n]; UserError for a tower that has several."""
     try:
         return text_rows(model, ids)
@@ -126,26 +126,26 @@ def pooled_rows(model: nn.Module, ids: Tensor) -> Tensor:
 
 
 @contextmanager
-def replaced(model: nn.Module, site: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Let a forward go on from change(states) [B, n, d] behind a block of the text tower.
+def replaced(block: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let a forward go on from change(states) [B, n, d] behind a block of a tower.
 
-    The model is as before on exit. Raises UserError when no forward has reached the block.
+    The block is as before on exit. Raises UserError when no forward has reached it.
     """
     fired = []
 
     def hook(module, args, out):
-        fired.append(site)
+        fired.append(module)
         if isinstance(out, tuple):
             return (change(out[0]), *out[1:])
         return change(out)
 
-    handle = find_blocks(model, "text")[site].register_forward_hook(hook)
+    handle = block.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
     if not fired:
         raise UserError(
-            f"the intervention never took place: the forward of {type(model).__name__} passes "
-            f"block {site} of its text tower by"
+            "the intervention never took place: the model's forward passes the block of this site "
+            "by; load it anew, without whatever replaces its forward"
         )

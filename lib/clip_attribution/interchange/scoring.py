@@ -1,7 +1,7 @@
 """Scores of texts as they are, and after an interchange."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import UserError
@@ -13,7 +13,7 @@ from .alignment import Alignment
 from .engine import interchange_features, site_width
 
 
-def scores(model: nn.Module, features: Tensor, images: Tensor) -> Tensor:
+def scores(model, features: Tensor, images: Tensor) -> Tensor:
     """exp(logit_scale) times the cosine of text and image features [n, D] each, [n]."""
     features = widen(features)
     images = normalize(images.to(features), dim=-1)
@@ -79,8 +79,8 @@ def interchange_scores(
     step, found = AT_ONCE // 2, [torch.zeros(0)]
     for at in range(0, len(base), step):
         part = slice(at, at + step)
-        ids = (tokens(clip, texts[part]) for texts in (base, source))
-        mixed = interchange_features(clip.model, *ids, alignment.site, basis)[1]
+        own, other = (tokens(clip, texts[part]) for texts in (base, source))
+        mixed = interchange_features(clip.model, own, other, alignment.site, basis)[1]
         found.append(scores(clip.model, mixed, image_features[part]).cpu())
     return torch.cat(found)
 
