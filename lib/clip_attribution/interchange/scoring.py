@@ -49,7 +49,6 @@ def plain_scores(clip, image_features: Tensor, texts: list[str]) -> Tensor:
     return torch.cat(found)
 
 
-@torch.no_grad()
 def interchange_scores(
     clip, image_features: Tensor, base: list[str], source: list[str], alignment: Alignment
 ) -> Tensor:
@@ -74,15 +73,25 @@ def interchange_scores(
     UserError
         As `interchange_features`.
     """
+    return both_scores(clip, image_features, base, source, alignment)[1]
+
+
+@torch.no_grad()
+def both_scores(
+    clip, image_features: Tensor, base: list[str], source: list[str], alignment: Alignment
+) -> tuple[Tensor, Tensor]:
+    """`plain_scores` of the base texts and their `interchange_scores`, [n] each, of one pass."""
     _check_lengths(image_features, base, source)
     basis = alignment.basis(site_width(clip, alignment.site))
-    step, found = AT_ONCE // 2, [torch.zeros(0)]
+    step, found = AT_ONCE // 2, [torch.zeros(2, 0)]
     for at in range(0, len(base), step):
         part = slice(at, at + step)
         own, other = (tokens(clip, texts[part]) for texts in (base, source))
-        mixed = interchange_features(clip.model, own, other, alignment.site, basis)[1]
-        found.append(scores(clip.model, mixed, image_features[part]).cpu())
-    return torch.cat(found)
+        features = interchange_features(clip.model, own, other, alignment.site, basis)
+        rows = [scores(clip.model, one, image_features[part]).cpu() for one in features]
+        found.append(torch.stack(rows))
+    plain, mixed = torch.cat(found, dim=1)
+    return plain, mixed
 
 
 def tokens(clip, texts: list[str]) -> Tensor:
