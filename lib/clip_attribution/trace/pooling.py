@@ -63,15 +63,19 @@ def can_trim(model) -> bool:
     return causal and pool in ("argmax", "eos") and not appended
 
 
-def encode_text(model, ids: Tensor) -> Tensor:
-    """Text features [B, D], not normalised, of ids [B, n] that may be trimmed to n columns."""
+def encode_text(model, ids: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Text features [B, D], not normalised, of ids [B, n] that may be trimmed to n columns.
+
+    rows: pooled positions [B] other than those of the ids, for a tower that `can_trim`.
+    """
     if not can_trim(model):
         return model.encode_text(ids, normalize=False)
     tower, n = text_tower(model), ids.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:n].to(dtype)
     x = tower.transformer(x, attn_mask=tower.attn_mask[:n, :n])
-    pooled = x[torch.arange(len(ids), device=ids.device), text_rows(model, ids)]
+    rows = text_rows(model, ids) if rows is None else rows
+    pooled = x[torch.arange(len(ids), device=ids.device), rows]
     return project_text(tower, tower.ln_final(pooled))
 
 

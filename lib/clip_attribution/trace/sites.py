@@ -67,13 +67,18 @@ def _site(key: int | str, block: nn.Module, names: dict[nn.Module, str]) -> Site
     raise TraceError(f"{what}: {names[odd] or names[block]} is a {kind}; known are {known}")
 
 
+def find_blocks(model: nn.Module, tower: str) -> list[nn.Module]:
+    """A tower's residual blocks in forward order, whatever their attention; [] for a ResNet."""
+    root = _tower(model, tower)
+    lists = [found for path in BLOCK_LISTS if (found := _reach(root, path)) is not None]
+    return list(lists[0]) if lists else []
+
+
 def find_sites(model: nn.Module, tower: str) -> list[Site]:
     """Every block's attention module in forward order, then the pooler's where there is one."""
     root = _tower(model, tower)
     names = {module: name for name, module in model.named_modules()}
-    lists = [found for path in BLOCK_LISTS if (found := _reach(root, path)) is not None]
-    blocks = list(lists[0]) if lists else []
-    sites = [_site(i, block, names) for i, block in enumerate(blocks)]
+    sites = [_site(i, block, names) for i, block in enumerate(find_blocks(model, tower))]
     poolers = [found for path in POOLERS if (found := _reach(root, path)) is not None]
     if poolers and _attentions(poolers[0]):
         sites.append(_site("pooler", poolers[0], names))

@@ -36,7 +36,8 @@ from ..errors import UserError, exit_status, one_line
 from ..io.keys import run_key
 from ..io.output import held, make_folder, only_own
 from ..io.tables import atomic_path
-from .checkpoint import LOG, read_tensors, write_log, write_tensors
+from ..io.tensors import read_tensors, write_tensors
+from .checkpoint import LOG, write_log
 from .contrastive import MODEL, PREPROCESS, TEMPLATE, Batches, DenseHead, loss_of
 from .families import KIND_WEIGHTS
 
