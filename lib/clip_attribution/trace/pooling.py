@@ -75,7 +75,7 @@ def encode_text(model, ids: Tensor, rows: Tensor | None = None) -> Tensor:
     x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:n].to(dtype)
     x = tower.transformer(x, attn_mask=tower.attn_mask[:n, :n])
     rows = text_rows(model, ids) if rows is None else rows
-    pooled = x[torch.arange(len(ids), device=ids.device), rows]
+    pooled = x[torch.arange(len(rows), device=ids.device), rows]
     return project_text(tower, tower.ln_final(pooled))
 
 

@@ -68,13 +68,17 @@ def load_checkpoint(out: Path, key: str, model, optimizer, state: dict) -> tuple
     return step, [row for row in read_rows(out / LOG) if row["step"] < step]
 
 
-def save_final(out: Path, key: str, clip, facts: dict, log: list) -> None:
-    """Write the tuned weights with what `load_clip` needs to know, log and facts; end the state."""
+def save_final(out: Path, key: str, clip, facts: dict, log: list, more=()) -> None:
+    """Write the tuned weights with what `load_clip` needs to know, log and facts; end the state.
+
+    more: other files of the run, written before, which belong to what it has made.
+    """
     description = {name: json.dumps(value) for name, value in clip.config.items()}
     metadata = {"format": "pt", "key": key, "training": json.dumps(facts), **description}
     write_log(out, log)
     write_tensors(out / FINAL, dict(clip.model.state_dict()), metadata)
-    seal(out / FACTS, [out / FINAL, out / LOG], {"key": key, "model": clip.name, **facts})
+    files = [out / FINAL, out / LOG, *more]
+    seal(out / FACTS, files, {"key": key, "model": clip.name, **facts})
     (out / STATE).unlink(missing_ok=True)
 
 

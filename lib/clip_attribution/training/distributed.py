@@ -9,11 +9,14 @@ for it.
 """
 
 import os
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from ..errors import UserError
+from ..io.output import claim
 
 
 def start(device: torch.device) -> tuple[int, int]:
@@ -74,3 +77,25 @@ def sum_gradients(parameters, world: int) -> None:
             parameter.grad = torch.zeros_like(parameter)
         if count:
             dist.all_reduce(parameter.grad)
+
+
+@contextmanager
+def claim_first(
+    receipt: Path, files: list[Path], key: str, rank: int, world: int, passing: int = 1
+):
+    """`claim` by the first process, for all of them; yields whether the run is finished.
+
+    passing: how many files at the end of the list are there only while it runs.
+    """
+    fault, done = "", None
+    with ExitStack() as stack:
+        try:
+            if rank == 0:
+                done = stack.enter_context(claim(receipt, files[:-passing], key, files[-passing:]))
+        except UserError as error:
+            fault = str(error)
+        fault, done = everyones((fault, done is not None), world)[0]
+        if fault:
+            raise UserError(fault)
+        agree(key, world)
+        yield done

@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 import math
 import sys
-from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace as changed
 from pathlib import Path
@@ -29,7 +28,6 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import UserError, exit_status
-from ..io.output import claim
 from ..io.tables import read_pairs
 from ..models.clip import Clip, load_clip
 from . import distributed
@@ -77,7 +75,7 @@ def finetune(
     model = deepcopy(clip.model).float().requires_grad_(True)
     tuned = changed(clip, model=model, pretrained=str(out / FINAL))
     files = [out / name for name in (FINAL, LOG, STATE)]
-    with claim_first(out / FACTS, files, key, rank, world) as done:
+    with distributed.claim_first(out / FACTS, files, key, rank, world) as done:
         if done:
             log = load_final(out, model)
             if (out / STATE).exists() and rank == 0:  # a kill may have left it
@@ -87,23 +85,6 @@ def finetune(
             log = train(run, out, key, save_every, progress)
     model.to(clip.dtype).requires_grad_(False)
     return tuned, pd.DataFrame(log)
-
-
-@contextmanager
-def claim_first(receipt: Path, files: list[Path], key: str, rank: int, world: int):
-    """`claim` by the first process, for all of them; yields whether the run is finished."""
-    fault, done = "", None
-    with ExitStack() as stack:
-        try:
-            if rank == 0:
-                done = stack.enter_context(claim(receipt, files[:2], key, files[2:]))
-        except UserError as error:
-            fault = str(error)
-        fault, done = distributed.everyones((fault, done is not None), world)[0]
-        if fault:
-            raise UserError(fault)
-        distributed.agree(key, world)
-        yield done
 
 
 def train(run: "Run", out: Path, key: str, save_every: int, progress: bool) -> list[dict]:
