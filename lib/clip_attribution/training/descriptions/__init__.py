@@ -1,4 +1,4 @@
-"""Teach a CLIP to prefer descriptions over captions: behaviourally, or by interchange interventions.
+"""Teach a CLIP to prefer descriptions over captions: by behaviour, or by interchange.
 
     python -m clip_attribution.training.descriptions --objective iit --adapters lora \\
         --preset scripts --data concadia --model ViT-B-32 --pretrained openai --out runs/iit

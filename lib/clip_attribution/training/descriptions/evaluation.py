@@ -1,4 +1,4 @@
-"""What is measured while training: descriptions over captions, zero-shot transfer, the trade-off."""
+"""What is measured while training: descriptions over captions, transfer, their trade-off."""
 
 from contextlib import contextmanager
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, softplus
 
 from ...interchange import FEATURES, interchange_features, scores
-from ...interchange.engine import mix, pooled_rows, replaced
+from ...interchange.engine import find_site, mix, pooled_rows, replaced
 from ...models.locks import lock_of
 from ...trace.inputs import trimmed
 from ...trace.pooling import can_trim, encode_text
@@ -95,7 +95,7 @@ def both_ways(model, captions, descriptions, site, basis) -> tuple[Tensor, ...]:
         mixed = mix(own, own.roll(n, 0), basis).to(states.dtype)
         return torch.cat([states, states.index_put((items, rows), mixed)])
 
-    with lock_of(model), replaced(model, site, intervene):
+    with lock_of(model), replaced(find_site(model, site), intervene):
         found = widen(encode_text(model, trimmed(model, both), rows.repeat(2)))
     return found.chunk(4)
 
@@ -105,11 +105,8 @@ def contrastive_losses(model, images, captions, descriptions) -> Tensor:
 
     images, captions, descriptions: features [n, D].
     """
-    images, texts = (
-        normalize(images, dim=-1),
-        normalize(torch.cat([captions, descriptions]), dim=-1),
-    )
-    logits = model.logit_scale.exp() * images.to(texts) @ texts.T
+    texts = normalize(torch.cat([captions, descriptions]), dim=-1)
+    logits = model.logit_scale.exp() * normalize(images, dim=-1).to(texts) @ texts.T
     n = len(images)
     own = torch.eye(n, device=logits.device, dtype=logits.dtype).repeat(1, 2)
     to_text = cross_entropy(logits, own / 2, reduction="none")
