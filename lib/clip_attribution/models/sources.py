@@ -165,6 +165,7 @@ def _from_file(name, path: Path, model_config) -> Source:
     if weights.get("quick_gelu") is None:
         weights["quick_gelu"] = checkpoints.says_quick_gelu(path)
     silent = weights["quick_gelu"] is None and model_cfg.get("quick_gelu") is None
+    silent = silent and not own  # a config that is silent means GELU, as in open_clip
     if silent and not (name.endswith("-quickgelu") or "timm_model_name" in model_cfg["vision_cfg"]):
         warnings.warn(
             f"{path} does not say its activation: GELU is taken; if it was trained with QuickGELU, "
