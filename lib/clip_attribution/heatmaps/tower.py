@@ -92,7 +92,7 @@ def _measured(visual, found: Tower | None) -> Tower | None:
     trunk = visual.trunk
     parts = (getattr(trunk, name, None) for name in ("stages", "layers", "blocks"))
     stages = next((p for p in parts if isinstance(p, nn.Sequential | nn.ModuleList) and len(p)), ())
-    last = found.last if found else next(reversed(list(stages)), None)
+    last: Any = found.last if found else next(reversed(list(stages)), None)
     shape = _output_shape(visual, last) if last is not None else ()
     name, sides = type(trunk).__name__, _sides(visual)
     if len(shape) == 3:
@@ -110,7 +110,7 @@ def _measured(visual, found: Tower | None) -> Tower | None:
         known |= {part.get("num_chs") for part in getattr(trunk, "feature_info", ()) or ()}
         channels_last = final and not (first and shape[1] in known)
         if first or final:
-            grid = tuple(shape[1:3] if channels_last else shape[2:4])
+            grid = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
             return Tower(name, last, grid, "average", channels_last=channels_last)
     return None
 

@@ -54,7 +54,7 @@ def check_stream(stream) -> None:
     for code, argument, _ in pickletools.genops(stream):
         name, taken = code.name, taken_by(code, stack)
         if name in PUTS or name == "MEMOIZE":
-            place = argument if name in PUTS else len(memo)
+            place = int(argument or 0) if name in PUTS else len(memo)
             if place > 10 * len(memo) + 1000:
                 raise ValueError("its memo has gaps")
             memo[place] = taken[0] if taken else (stack[-1] if stack else 1) or 1
@@ -64,7 +64,7 @@ def check_stream(stream) -> None:
         elif name == "DUP":
             stack += taken * 2
         elif name in GETS:
-            stack.append(memo.get(argument, 1))
+            stack.append(memo.get(int(argument or 0), 1))
         else:
             size = 1 + sum(taken) if name in TUPLES else 1
             if size > LARGEST_TUPLE:
@@ -86,7 +86,8 @@ def taken_by(code, stack: list) -> list[int]:
 
 def check_size(value, most: int) -> None:
     """Raise ValueError unless a plain value, written out, has at most so many parts."""
-    sizes, todo = {}, [(value, False)]
+    sizes: dict[int, int] = {}
+    todo = [(value, False)]
     while todo:
         own, seen = todo.pop()
         if not isinstance(own, list | tuple | dict | set | frozenset):

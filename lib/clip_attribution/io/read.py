@@ -33,7 +33,7 @@ def read_json(path, *kinds: type):
     """The value of a JSON file, of one of the `kinds` where some are given. Raises UserError."""
     value = parse_json(read_text(path), path)
     if kinds and not isinstance(value, kinds):
-        names = {list: "a list", dict: "an object"}
+        names: dict[type, str] = {list: "a list", dict: "an object"}
         wanted = " or ".join(names[kind] for kind in kinds)
         raise UserError(f"cannot read {path}: it must hold {wanted}, not {type(value).__name__}")
     return value

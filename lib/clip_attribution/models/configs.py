@@ -31,7 +31,7 @@ TOP = {
     "nonscalar_logit_scale": bool,
 }
 PARTS = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg, "multimodal_cfg": MultimodalCfg}
-INNER = {
+INNER: dict[str, dict] = {
     "tokenizer_kwargs": {
         "clean": str,
         "strip_sep_token": bool,

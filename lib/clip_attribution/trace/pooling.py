@@ -116,7 +116,7 @@ def image_layout(model) -> tuple[int, tuple[int, int]]:
     else:
         single = getattr(visual, "pool_type", "") == "tok" and visual.attn_pool is None
         prefix, grid = 1, getattr(visual, "grid_size", None)
-    if not single:
+    if not single or grid is None:
         raise UserError(
             f"the image tower {type(trunk or visual).__name__} is not pooled at a class token, so "
             "no single row of attention leads to the score: heat maps by attention are undefined"
