@@ -34,7 +34,7 @@ def check_pairs(pairs) -> pd.DataFrame:
 
 
 def any_frame(data) -> pd.DataFrame:
-    """A frame of any texts: pandas' own type of text cannot hold half a surrogate pair."""
+    """A frame of any texts, also of half surrogate pairs, which pandas' type of text refuses."""
     try:
         return pd.DataFrame(data)
     except UnicodeEncodeError:

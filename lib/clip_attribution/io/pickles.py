@@ -55,7 +55,7 @@ def check_stream(stream) -> None:
         name, taken = code.name, taken_by(code, stack)
         argument = argument if isinstance(argument, int) else 0
         if name in PUTS or name == "MEMOIZE":
-            place = argument if name in PUTS else len(memo)
+            place = int(argument or 0) if name in PUTS else len(memo)
             if place > 10 * len(memo) + 1000:
                 raise ValueError("its memo has gaps")
             memo[place] = taken[0] if taken else (stack[-1] if stack else 1) or 1
@@ -65,7 +65,7 @@ def check_stream(stream) -> None:
         elif name == "DUP":
             stack += taken * 2
         elif name in GETS:
-            stack.append(memo.get(argument, 1))
+            stack.append(memo.get(int(argument or 0), 1))
         else:
             size = 1 + sum(taken) if name in TUPLES else 1
             if size > LARGEST_TUPLE:
@@ -87,7 +87,7 @@ def taken_by(code, stack: list) -> list[int]:
 
 def check_size(value, most: int) -> None:
     """Raise ValueError unless a plain value, written out, has at most so many parts."""
-    sizes: dict = {}
+    sizes: dict[int, int] = {}
     todo = [(value, False)]
     while todo:
         own, seen = todo.pop()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -32,7 +33,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def bare(model: torch.nn.Module) -> torch.nn.Module:
+def bare(model: Any) -> Any:
     """The model itself, without what runs it in parallel or compiled, where no hook sees it."""
     while True:
         if isinstance(model, torch.nn.DataParallel | DistributedDataParallel):
