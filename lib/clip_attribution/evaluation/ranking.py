@@ -26,6 +26,7 @@ from .truths import boxes, word_truths
 KNOWN = ("noun", "colour", "size", "count", "ground", "name")
 BASELINES = ("random", "length", "position")
 MAP_BASELINES = ("random", "centre")
+PARTS = ("mediated",)  # its whole is integrated gradients; its parts need a trained subspace
 SETTINGS = {  # what differs from `attribute`'s defaults; the key is the name in tables
     "clip4dm_all": ("clip4dm", {"layers": "all"}),
     "integrated_gradients": ("integrated_gradients", {"n_steps": 20}),
@@ -35,7 +36,7 @@ SETTINGS = {  # what differs from `attribute`'s defaults; the key is the name in
 
 def word_methods() -> list[str]:
     """Every registered text method, CLIP4DM over all layers, and the baselines."""
-    own = [name for name, method in METHODS.items() if "text" in method.towers]
+    own = [n for n, method in METHODS.items() if "text" in method.towers and n not in PARTS]
     return [*own, "clip4dm_all", *BASELINES]
 
 

@@ -50,7 +50,7 @@ def case_panels(clip, cases: pd.DataFrame, methods, n: int, seed: int):
         )  # fmt: skip
         words = found[methods[0]]
         words = words.loc[words["pair_id"] == row.pair_id, "word"].tolist()
-        labels = ax.set_xticklabels(words, rotation=25, size=SMALL)
+        labels = ax.set_xticklabels(words, rotation=45, ha="right", size=SMALL)
         labels[int(row.foil_index)].set_fontweight("bold")
         ax.tick_params(length=0, labelsize=SMALL)
         ax.tick_params(axis="y", rotation=0)

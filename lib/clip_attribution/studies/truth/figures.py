@@ -80,11 +80,11 @@ def kind_map(rows, methods):
         linecolor="white",
         annot=True,
         fmt=".2f",
-        annot_kws={"size": SMALL - 1},
+        annot_kws={"size": SMALL - 1.5},
         cbar_kws={"label": "hit in the foil − in the true caption", "pad": 0.02},
     )
     for text in ax.texts:
-        text.set_text(text.get_text().replace("-", "−"))
+        text.set_text(text.get_text().replace("-", "−").replace("0.", "."))
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, labelsize=SMALL)
     ax.tick_params(axis="x", rotation=40)
@@ -117,7 +117,7 @@ def stability_map(agreement):
     )
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, labelsize=SMALL)
-    ax.tick_params(axis="x", rotation=30)
+    ax.set_xticklabels(ax.get_xticklabels(), rotation=30, ha="right")
     ax.tick_params(axis="y", rotation=0)
     ax.collections[0].colorbar.ax.tick_params(labelsize=SMALL)
     return figure

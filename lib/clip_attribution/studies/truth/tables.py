@@ -66,7 +66,7 @@ def more_models(clip, cache: str) -> dict:
     folder = Path(cache) / "cae"
     runs = compare(clip, cache=folder, n_pairs=384, hard_negatives=(False,), variants=variants)
     tuned = {run.variant: load_run(clip, run) for run in runs}
-    return {"as given": clip, **tuned, "random weights": random_weights(clip)}
+    return {"another sample": clip, **tuned, "random weights": random_weights(clip)}
 
 
 def rank_agreement(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
