@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from small_towers import FAMILIES
 
 from clip_attribution import attribute, explorer, image_attribution, interactions, load_clip
 from clip_attribution.attribution import METHODS, RELU_VARIANTS, layered_methods
@@ -152,6 +153,19 @@ def test_regions_are_the_interactions_and_cost_one_text_pass_a_caption(clip, sho
         shown.controls.cells.value = 3
 
     assert calls(clip.model.visual, point) <= 1  # the heat map of the word, not its regions
+
+
+@pytest.mark.parametrize("name", ["EVA02", "SigLIP", "ResNet"])
+def test_the_image_side_serves_every_caption(tmp_path, name):
+    loaded = load_clip("small", model_config=FAMILIES[name](tmp_path))
+    session = Session(loaded)
+    picture = session.open("scene:1:2")
+    for caption in ("a cup of coke", "Two dogs, one cat.", "the dog"):
+        wanted = interactions(loaded, [{"image": "scene:1:2", "caption": caption}]).maps
+        found, reason = session.regions(picture, caption)
+        assert reason is None and np.nanmax(np.abs(wanted)) > 1e-8
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-7)
+    assert session.side.cache_info().misses == 1
 
 
 # What a user sees

@@ -171,6 +171,11 @@ def button(browser, row: str, word: str):
     return wait(browser, lambda b: b.find_element("xpath", path))
 
 
+def has(text: str):
+    """A condition: the explorer shows this text."""
+    return lambda b: text in b.find_element("css selector", ".clip-explorer").text
+
+
 def changed(before):
     """A condition: the words' values are no longer those of `before`; gives the new ones."""
     return lambda b: (now := words(b)) and [w for w, _ in now] and now != before and now
@@ -201,6 +206,11 @@ def test_explorer_in_jupyterlab(browser, address):
 
     button(browser, "clip-explorer-words", "blue").click()
     suggested = button(browser, "clip-explorer-foils", "pink")
+    wait(browser, has("Regions of “blue”"))
+    region = browser.find_elements("css selector", ".clip-explorer-cells button")[8]
+    assert 20 < region.size["width"] == region.size["height"] < 40  # 8 × 8 over the image
+    region.click()
+    wait(browser, has("Words of row 2, column 1"))
     SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SCREENSHOT))
     suggested.click()

@@ -148,7 +148,8 @@ def figure(picture: Image.Image, alt: str, line: str = "") -> str:
     uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
     return (
         f'<img src="{uri}" alt="{escape(alt)}" '
-        f'style="display:block;width:{SHOWN}px;height:auto">{note(line) if line else ""}'
+        f'style="display:block;width:{SHOWN}px;height:auto">'
+        + (f'<div style="max-width:{SHOWN}px">{note(line)}</div>' if line else "")
     )
 
 
