@@ -30,7 +30,7 @@ TOWERS = """
     volo_d1_224 xception41 xcit_nano_12_p16_224
 """.split()
 METHODS = ("gradcam", "gae_image", "rollout", "value_path", "clip4dm_image", "gscorecam")
-TEXT = {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+TEXT = {"context_length": 32, "width": 32, "heads": 2, "layers": 2}
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
 PAIR = [{"image": PHOTO, "caption": "a dog"}]
 

@@ -147,7 +147,7 @@ def test_foil_without_its_original_finds_it_by_whole_words(tmp_path):
 )
 def test_file_of_another_shape_is_not_taken_for_foil(tmp_path, content):
     file = write_json(tmp_path / "foilv1.0_test_2017.json", content)
-    with pytest.raises(UserError, match="not a FOIL or COCO file"):
+    with pytest.raises(UserError, match="not a FOIL or COCO file|must hold a list"):
         foil.load(file)
 
 

@@ -402,8 +402,9 @@ def test_states_that_would_spoil_a_map_are_refused(tower):
             heatmaps(clip, [picture()], ["a dog"], "gradcam")
     finally:
         clip.model.eval()
-    with torch.inference_mode(), pytest.raises(UserError, match="no_grad"):
-        heatmaps(clip, [picture()], ["a dog"], "gradcam")
+    expected = heatmaps(clip, [picture()], ["a dog"], "gradcam")
+    with torch.inference_mode():  # spoils none
+        assert np.array_equal(heatmaps(clip, [picture()], ["a dog"], "gradcam"), expected)
 
 
 # ---------------------------------------------------------------- arguments and rows

@@ -350,7 +350,9 @@ def test_positions_of_older_transformers_are_no_weights(tmp_path):
 # --- the activation ---
 
 
-MARKS = {"input_resolution": 32, "context_length": 32, "vocab_size": 49408}
+MARKS = {"input_resolution": 32} | {
+    n: TINY["text_cfg"][n] for n in ("context_length", "vocab_size")
+}
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def check_pickle(path) -> None:
         for stream in streams(Path(path)):
             check_stream(stream)
     except (ValueError, IndexError, KeyError, OSError, zipfile.BadZipFile, RuntimeError) as reason:
-        raise UserError(f"cannot read {path}: a damaged pickle, {one_line(reason)}") from None
+        raise UserError(f"cannot read {path} as plain data: {one_line(reason)}") from None
 
 
 def streams(path: Path):
@@ -51,7 +51,7 @@ def check_stream(stream) -> None:
     """
     stack: list = []  # sizes; None is a mark
     memo: dict[int, int] = {}
-    for code, argument, _ in pickletools.genops(stream):
+    for code, argument in opcodes(stream):
         name, taken = code.name, taken_by(code, stack)
         argument = argument if isinstance(argument, int) else 0
         if name in PUTS or name == "MEMOIZE":
@@ -71,6 +71,24 @@ def check_stream(stream) -> None:
             if size > LARGEST_TUPLE:
                 raise ValueError("it doubles tuples")
             stack += [size] * len(code.stack_after)
+
+
+def opcodes(stream):
+    """(opcode, argument) of one pickle; texts of Python 2, of any encoding, are passed over."""
+    while True:
+        letter = stream.read(1)
+        code = pickletools.code2op.get(letter.decode("latin-1"))
+        if code is None:
+            raise ValueError(f"no pickle, or cut off: unknown opcode {letter!r}")
+        if code.name == "STRING":  # pickletools takes it for ASCII
+            argument = None
+            if not stream.readline().endswith(b"\n"):
+                raise ValueError("a text is cut off")
+        else:
+            argument = code.arg.reader(stream) if code.arg else None
+        yield code, argument
+        if code.name == "STOP":
+            return
 
 
 def taken_by(code, stack: list) -> list[int]:
