@@ -23,6 +23,11 @@ def test_no_call_ends_in_a_raw_exception(name):
     assert found["load"] == found["attribute"] == found["explain"] == found["gradcam"] == "ok"
 
 
+def test_a_tower_that_open_clip_builds_but_cannot_run_is_refused():
+    (call,) = outcomes("ghostnet_100")
+    assert call[0] == "load" and "ghostnet_100 does not run in open_clip" in call[1]
+
+
 @pytest.mark.parametrize("name", ["pvt_v2_b0", "levit_128s"])
 def test_the_grid_is_that_of_the_last_stage(name):
     assert find_tower(load_clip("x", model_config=config(name)).model).grid == GRIDS[name]

@@ -161,6 +161,8 @@ def load_clip(
         source.model_cfg["embed_dim"],
         {"model_cfg": source.model_cfg, "preprocess": source.preprocess},
     )
+    if hasattr(model.visual, "trunk"):
+        _check_tower(clip)
     if device.type == "cpu" and dtype is not torch.float32:
         _check_runs(clip, precision)
     return clip
@@ -280,6 +282,16 @@ def _central_strip(image: Image.Image) -> Image.Image:
 def _activation(model: torch.nn.Module) -> str:
     names = {type(module).__name__.lower() for module in model.modules()}
     return "quickgelu" if any("quickgelu" in name for name in names) else "gelu"
+
+
+def _check_tower(clip: Clip) -> None:
+    # open_clip builds some towers of timm whose output does not fit the projection behind it.
+    try:
+        clip.encode_images([Image.new("RGB", (8, 8))])
+    except (RuntimeError, AttributeError, TypeError, ValueError, AssertionError) as reason:
+        name = clip.config["model_cfg"]["vision_cfg"].get("timm_model_name")
+        why = one_line(reason)
+        raise UserError(f"the image tower {name} does not run in open_clip: {why}") from reason
 
 
 def _check_runs(clip: Clip, precision: str) -> None:
