@@ -7,6 +7,7 @@ __getattr__, __dir__ = attach(
     {
         ".captions": "",
         ".composition": "",
+        ".descriptions": "",
         ".finetuning": "",
         ".foils": "",
         ".grounding": "",

@@ -17,9 +17,9 @@ EMNLP 2024, arXiv 2406.09458. Presets: what its scripts (default) and its text s
 """
 
 from .evaluation import evaluate, text_scores
-from .examples import Task, Texts, read_texts
+from .examples import Task, Texts, read_frame, read_texts
 from .scenes import scene_tasks, scene_texts
-from .tune import Tuned, even_base, tune
+from .tune import Tuned, even_base, folder_for, tune
 
 __all__ = [
     "Task",
@@ -27,6 +27,8 @@ __all__ = [
     "Tuned",
     "evaluate",
     "even_base",
+    "folder_for",
+    "read_frame",
     "read_texts",
     "scene_tasks",
     "scene_texts",

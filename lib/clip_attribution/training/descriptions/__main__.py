@@ -8,11 +8,10 @@ if __name__ == "__main__":
 import sys
 from pathlib import Path
 
-from ...datasets import load_benchmark
 from ...errors import UserError, exit_status
 from ...models.clip import load_clip
 from .. import distributed
-from .examples import TEST, VAL, read_texts
+from .examples import TEST, VAL, read_frame, read_texts
 from .options import build_parser
 from .scenes import scene_tasks, scene_texts
 from .tune import even_base, tune
@@ -50,7 +49,7 @@ def run_command(
     rank, _ = distributed.start(clip.device)
     shown = not quiet and rank == 0
     if data:
-        frame = load_benchmark("concadia", data, images, split=None, keep_identical=True)
+        frame = read_frame(data, images)
         root, tasks = images or (data if Path(data).is_dir() else Path(data).parent), {}
     else:
         frame, root = scene_texts(), None

@@ -1,5 +1,6 @@
 """What training on descriptions reads: the features of images, the ids of both texts."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ...datasets import load_benchmark
 from ...errors import UserError
+from ...io.tables import read_table
 from ...text.words import caption_fault
 from ...trace.encode import encode_views
 
@@ -43,6 +46,13 @@ class Task(NamedTuple):
     labels: Tensor
     prompts: Tensor
     classes: Tensor
+
+
+def read_frame(data, images=None) -> pd.DataFrame:
+    """The triplets of a table of one's own, or of Concadia's official files."""
+    if Path(data).suffix in (".csv", ".jsonl", ".parquet"):
+        return read_table(data).to_pandas()
+    return load_benchmark("concadia", data, images, split=None, keep_identical=True)
 
 
 def read_texts(

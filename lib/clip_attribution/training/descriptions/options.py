@@ -183,7 +183,9 @@ def build_parser(about: str) -> argparse.ArgumentParser:
         "python -m clip_attribution.training.descriptions", description=about
     )
     parser.add_argument(
-        "--data", help="Concadia's folder or wiki_split.json (default: the embedded world)"
+        "--data",
+        help="Concadia's folder or wiki_split.json, or a table (csv, jsonl, parquet) with the "
+        "columns image, caption, description, split (default: the embedded world)",
     )
     parser.add_argument("--images", help="folder of the images (default: beside the file)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")

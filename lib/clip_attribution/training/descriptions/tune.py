@@ -95,6 +95,16 @@ def tune(
     return Tuned(tuned, alignment, pd.DataFrame(log), out)
 
 
+def folder_for(clip, texts, cache, *, tasks=None, preset="scripts", **options) -> Path:
+    """A folder below `cache` that no other run has: named by objective, adapters and key.
+
+    Arguments of `tune`.
+    """
+    cfg = check_options(with_preset(preset, options), clip, texts)
+    key = key_of(clip, texts, tasks or {}, cfg)
+    return Path(cache) / f"{cfg['objective']}-{cfg['adapters']}-{key}"
+
+
 def key_of(clip, texts: dict, tasks: dict, cfg: dict) -> str:
     """What decides the result: model, features and ids, options, code."""
     known = {split: [hash_of(own) for own in texts[split][:3]] for split in texts}

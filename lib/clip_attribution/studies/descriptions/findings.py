@@ -1,0 +1,73 @@
+"""The sentences under the figures on descriptions, computed from the frames."""
+
+import numpy as np
+import pandas as pd
+
+from ...metrics.intervals import in_words
+from ..foils.findings import listed
+from .runs import FROZEN, Prepared
+from .tables import BASE, GIVEN, OTHER, PREFERENCE, RANDOM, TRAINED, TRANSFER, over_starts
+
+EVEN = 0.45, 0.62  # the preference that counts as none
+
+
+def finding_base(prepared: Prepared, table: pd.DataFrame) -> str:
+    """What the training begins with, and what the even base cost."""
+    own = table[table["measure"] == PREFERENCE].set_index("variant")
+    base = f"{in_words(own.loc[BASE])} of the test images"
+    if prepared.cost is None:
+        return f"The base prefers descriptions on {base}."
+    steps = prepared.cost["steps"]
+    fits = EVEN[0] <= own.loc[BASE, "value"] <= EVEN[1]
+    verdict = "it is even" if fits else "it is NOT even: train it longer, or otherwise"
+    return (
+        f"The model as given prefers descriptions on {in_words(own.loc[GIVEN])} of the test "
+        f"images. After {steps} steps the base prefers them on {base}: {verdict} "
+        f"({EVEN[0]} to {EVEN[1]} counts as even)."
+    )
+
+
+def finding_preference(table: pd.DataFrame) -> str:
+    """How often each way of training ends with descriptions preferred, over images and starts."""
+    own = table[(table["measure"] == PREFERENCE) & ~table["variant"].isin([BASE, GIVEN])]
+    lines = []
+    for row in own.to_dict("records"):
+        said = f"{row['variant']}: {in_words(row)} over {row['n']:.0f} images"
+        if row["starts"] > 1:
+            ends = f"[{row['start_low']:.3f}, {row['start_high']:.3f}]"
+            said += f", {ends} over {row['starts']} starts"
+        lines.append(said)
+    return "\n".join(lines)
+
+
+def finding_trade_off(table: pd.DataFrame) -> str:
+    """What each way keeps of the base's zero-shot classification."""
+    own = table[table["measure"] == TRANSFER].set_index("variant")
+    own = own.drop(index=[name for name in (GIVEN, BASE) if name in own.index])
+    if own.empty:
+        return "There are no zero-shot tasks here, so nothing is known of transfer."
+    order = own["value"].sort_values(ascending=False)
+    parts = [f"{name} {value:.0%}" for name, value in order.items()]
+    lost = [name for name, value in order.items() if value < 1]
+    return (
+        f"Of the base's macro-F1 over the tasks remain {listed(parts)}. "
+        f"Below the base: {listed(lost)}."
+    )
+
+
+def finding_localisation(localised: pd.DataFrame) -> str:
+    """Whether a trained subspace moves the gap, and a random one of its size does not."""
+    own = localised[localised["measure"] == "gap moved"]
+    lines = []
+    for (variant, subspace), part in own.groupby(["variant", "subspace"], sort=False):
+        said = []
+        for direction in ("up", "down"):
+            values = part[part["direction"] == direction].groupby("start")["value"].mean()
+            mean, low, high = over_starts(values)
+            ends = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+            said.append(f"{direction} {mean:.2f}{ends}")
+        name = {TRAINED: "its own subspace", RANDOM: "random ones"}.get(subspace, subspace)
+        name = "its own subspace, source of another image" if subspace == OTHER else name
+        who = "the frozen base" if variant == FROZEN else variant
+        lines.append(f"{who}, {name}: {listed(said)}")
+    return "Share of the gap that is moved:\n" + "\n".join(lines)
