@@ -50,6 +50,15 @@ SMALL = {
         "n_pairs": 10,
         "n_checked": 4,
     },
+    "11_descriptions_over_captions": {
+        "n_train": 60,
+        "n_test": 40,
+        "n_localised": 10,
+        "starts": "0 1",
+        "steps": 6,
+        "even_steps": 4,
+        "cache": "tuned",
+    },
     "12_human_ratings": {"n_images": 40, "n_studies": 50},
     "13_mediated_attribution": {"n_scenes": 8, "n_random": 2, "n_steps": 10, "train": False},
     "14_which_method_is_right": {
@@ -238,6 +247,20 @@ def test_finetuning_measures_every_variant_and_sets_its_weights(results):
     assert min(weights.values()) > 0 and weights["CAE attention"] != weights["CAE gradcam"]
     gap = {row["measure"]: row for row in found["table"] if row["variant"] == "CLIP"}
     assert gap["gap attention"]["value_low"] > 0
+
+
+@pytest.mark.slow
+def test_descriptions_are_measured_before_and_after_every_way_of_training(results):
+    found = results("11_descriptions_over_captions")["results"]
+    shares = {
+        row["variant"]: row
+        for row in found["table"]
+        if row["measure"] == "descriptions over captions"
+    }
+    assert len(shares) == 7 and shares["model as given"]["value"] > 0.9
+    assert all(row["low"] <= row["value"] <= row["high"] for row in shares.values())
+    assert shares["IIT-DAS LoRA"]["starts"] == 2 and shares["IIT-DAS full"]["starts"] == 1
+    assert {row["step"] for row in found["log"]} == {0, 2, 4, 6}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

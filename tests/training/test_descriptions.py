@@ -385,7 +385,7 @@ def test_the_even_base_draws_both_texts_together(clip, texts, tmp_path):
 
 def test_scene_tasks_are_scored_and_the_trade_off_weighs_them(clip, texts, tmp_path):
     tasks = {"val": scene_tasks(clip, 20, "val")}
-    assert [task.name for task in tasks["val"]] == ["noun", "ground", "theme"]
+    assert [task.name for task in tasks["val"]] == ["noun", "ground", "theme", "thing"]
     own = {**FAST, "objective": "behavioural", "adapters": "full"}
     log = tune(clip, texts, tmp_path, tasks=tasks, preset="scenes", **own).log
     row = log.iloc[-1]

@@ -18,6 +18,8 @@ from .tables import OTHER, RANDOM, TRAINED, over_starts
 COLOURS = dict(zip(VARIANTS, sns.color_palette("colorblind", len(VARIANTS)), strict=True))
 MARKERS = dict(zip(VARIANTS, "osD^v", strict=True))
 SHIFTS = {TRAINED: ("o", None), RANDOM: ("o", "white"), OTHER: ("x", None)}
+LINES = {"interchange accuracy": (0.5,), "gap moved": (0, 1)}  # with lines for the eye
+ARROWS = {"up": "caption ← description", "down": "description ← caption"}
 
 
 def handles(variants) -> list[Line2D]:
@@ -82,41 +84,45 @@ def trade_off_dots(logs: pd.DataFrame):
 
 
 def localisation_dots(localised: pd.DataFrame):
-    """Share of the gap moved in both directions, a row a way of training; mean over starts.
+    """Interchange accuracy and share of the gap moved, a row a way of training; mean over starts.
 
     Filled: the trained subspace; hollow: random ones of its size; crosses: sources of another
-    image. Bars: Student's t over starts.
+    image. Bars: Student's t over starts. The frozen base has no gap to be moved.
     """
-    own = localised[localised["measure"] == "gap moved"]
-    order = [name for name in (*VARIANTS, FROZEN) if name in set(own["variant"])]
-    figure = new_figure(0.9 + 0.32 * len(order))
-    for ax, direction in zip(figure.subplots(1, 2, sharey=True), ("up", "down"), strict=True):
-        for y, name in enumerate(order):
-            for place, (subspace, (marker, face)) in enumerate(SHIFTS.items()):
-                part = own[
-                    (own["variant"] == name)
-                    & (own["direction"] == direction)
-                    & (own["subspace"] == subspace)
-                ]
-                if part.empty:
-                    continue
-                value, low, high = over_starts(part.groupby("start")["value"].mean())
-                low, high = (value if np.isnan(end) else end for end in (low, high))
-                row = {"value": value, "low": low, "high": high}
-                at, colour = y + 0.22 * (place - 1), COLOURS.get(name, INK)
-                dots(ax, row, at, colour, marker, face)
-        for at, style in ((0, "-"), (1, ":")):
-            ax.axvline(at, color=GREY, linestyle=style, linewidth=0.7, zorder=0)
-        ax.set_title({"up": "caption ← description", "down": "description ← caption"}[direction])
-        ax.tick_params(axis="y", length=0)
-        ax.tick_params(labelsize=SMALL)
-        sns.despine(ax=ax, left=True)
+    order = [name for name in (*VARIANTS, FROZEN) if name in set(localised["variant"])]
+    figure = new_figure(1.2 + 0.5 * len(order))
+    axes = figure.subplots(2, 2, sharey=True, sharex="row")
+    for row, measure in zip(axes, LINES, strict=True):
+        for ax, direction in zip(row, ARROWS, strict=True):
+            own = localised[
+                (localised["measure"] == measure) & (localised["direction"] == direction)
+            ]
+            for y, name in enumerate(order):
+                if not (name == FROZEN and measure == "gap moved"):
+                    start_dots(ax, own[own["variant"] == name], y, COLOURS.get(name, INK))
+            for at in LINES[measure]:
+                ax.axvline(at, color=GREY, linestyle=":", linewidth=0.7, zorder=0)
+            ax.set_title(f"{measure}\n{ARROWS[direction]}")
+            ax.tick_params(axis="y", length=0)
+            ax.tick_params(labelsize=SMALL)
+            sns.despine(ax=ax, left=True)
     ax.set_yticks(range(len(order)), order)
     ax.set_ylim(len(order) - 0.5, -0.5)
-    figure.supxlabel("share of the gap moved")
     marks = [
         Line2D([], [], color=GREY, linestyle="", marker=m, markersize=3.5, mfc=f or GREY, label=n)
         for n, (m, f) in SHIFTS.items()
     ]
     legend_above(figure, *marks)
     return figure
+
+
+def start_dots(ax, own: pd.DataFrame, y: float, colour) -> None:
+    """One way of training: a dot with its interval over starts for each kind of subspace."""
+    for place, (subspace, (marker, face)) in enumerate(SHIFTS.items()):
+        part = own[own["subspace"] == subspace]
+        if part.empty:
+            continue
+        value, low, high = over_starts(part.groupby("start")["value"].mean())
+        low, high = (value if np.isnan(end) else end for end in (low, high))
+        row = {"value": value, "low": low, "high": high}
+        dots(ax, row, y + 0.22 * (place - 1), colour, marker, face)

@@ -8,6 +8,11 @@ from ..foils.findings import listed
 from .runs import FROZEN, Prepared
 from .tables import BASE, GIVEN, OTHER, PREFERENCE, RANDOM, TRAINED, TRANSFER, over_starts
 
+NAMED = {
+    TRAINED: "its own subspace",
+    RANDOM: "random subspaces",
+    OTHER: "its own subspace, source of another image",
+}
 EVEN = 0.45, 0.62  # the preference that counts as none
 
 
@@ -56,18 +61,16 @@ def finding_trade_off(table: pd.DataFrame) -> str:
 
 
 def finding_localisation(localised: pd.DataFrame) -> str:
-    """Whether a trained subspace moves the gap, and a random one of its size does not."""
-    own = localised[localised["measure"] == "gap moved"]
+    """How much of the gap each subspace moves, and for the frozen base how often the right way."""
     lines = []
-    for (variant, subspace), part in own.groupby(["variant", "subspace"], sort=False):
-        said = []
+    for (variant, subspace), part in localised.groupby(["variant", "subspace"], sort=False):
+        frozen = variant == FROZEN
+        measure = "interchange accuracy" if frozen else "gap moved"
+        own, said = part[part["measure"] == measure], []
         for direction in ("up", "down"):
-            values = part[part["direction"] == direction].groupby("start")["value"].mean()
+            values = own[own["direction"] == direction].groupby("start")["value"].mean()
             mean, low, high = over_starts(values)
             ends = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
             said.append(f"{direction} {mean:.2f}{ends}")
-        name = {TRAINED: "its own subspace", RANDOM: "random ones"}.get(subspace, subspace)
-        name = "its own subspace, source of another image" if subspace == OTHER else name
-        who = "the frozen base" if variant == FROZEN else variant
-        lines.append(f"{who}, {name}: {listed(said)}")
-    return "Share of the gap that is moved:\n" + "\n".join(lines)
+        lines.append(f"{variant}, {NAMED.get(subspace, subspace)}: {measure} {', '.join(said)}")
+    return "\n".join(lines)

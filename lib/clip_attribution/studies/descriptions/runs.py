@@ -111,15 +111,16 @@ def tuned_runs(
 ) -> list[TunedRun]:
     """Train the base in every way, from several starts; a second call reads back.
 
-    starts: seeds of the ways that train few numbers; full_starts: those of full training, which
-    costs several times as much. steps: of each run, evaluated three times on the way; None for the
-    preset's. options: of `tune`. variants: {name: options}, `WITH_FROZEN` by default.
+    starts: seeds of the ways with LoRA, the first one for the rotation alone; full_starts: those
+    of full training, which costs several times as much. steps: of each run, evaluated three times
+    on the way; None for the preset's. options: of `tune`. variants: {name: options}, `WITH_FROZEN`
+    by default.
     """
     variants = WITH_FROZEN if variants is None else variants
     jobs = [
         (name, own, seed)
         for name, own in variants.items()
-        for seed in (full_starts if own["adapters"] == "full" else starts)
+        for seed in {"full": full_starts, "none": starts[:1]}.get(own["adapters"], starts)
     ]
     found, common = [], {"tasks": prepared.tasks, "preset": prepared.preset, **options}
     if steps:

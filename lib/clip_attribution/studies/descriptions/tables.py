@@ -12,7 +12,6 @@ from ...datasets.published import published
 from ...evaluation.localisation import localisation_table
 from ...interchange import Alignment
 from ...metrics.intervals import in_words, mean_estimate
-from ...metrics.transfer import trade_off, transfer_score
 from ...training.descriptions import evaluate, text_scores
 from .runs import FROZEN, Prepared, TunedRun
 
@@ -84,9 +83,9 @@ def measured(clip, test: dict, tasks: dict, first: dict) -> dict:
     row = evaluate(clip.model, {"test": test["test"]}, tasks, first, clip.device)
     names = [name for name in row if name.startswith("test_f1_")]
     found |= {f"F1 {name.removeprefix('test_f1_')}": row[name] for name in names}
-    if names:
-        found[TRANSFER] = transfer_score([row[n] for n in names], [first[n] for n in names])
-        found["trade-off"] = trade_off(found[PREFERENCE].mean(), found[TRANSFER])
+    if names:  # NaN where the base's F1 of a task is 0, which nothing can be relative to
+        found[TRANSFER] = np.nan if row["test_transfer"] is None else row["test_transfer"]
+        found["trade-off"] = row["test_trade_off"]
     return found
 
 

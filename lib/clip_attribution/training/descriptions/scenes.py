@@ -1,4 +1,4 @@
-"""The embedded world for training on descriptions: both registers of its scenes, three tasks.
+"""The embedded world for training on descriptions: both registers of its scenes, four tasks.
 
 The description says what is seen, the caption what the image is about and the place on its sign.
 """
@@ -6,15 +6,20 @@ The description says what is seen, the caption what the image is about and the p
 import pandas as pd
 import torch
 
-from ...scenes import sample_scene, scene_caption
-from ...scenes.vocabulary import GROUNDS, NOUNS, THEME_OF, THEMES
+from ...scenes import SIDE, sample_scene, scene_caption
+from ...scenes.vocabulary import COLOURS, GROUNDS, NOUNS, THEME_OF, THEMES
 from ...scenes.world import generator
 from ...trace.encode import encode_views
 from .examples import TEST, TRAIN, VAL, Task
 
 SEEDS = {TRAIN: 31, VAL: 32, TEST: 33}
-PROMPTS = {"noun": "a {}", "ground": "{}", "theme": "a story about {}"}
-CLASSES = {"noun": list(NOUNS), "ground": list(GROUNDS), "theme": list(THEMES)}
+PROMPTS = {"noun": "a {}", "ground": "{}", "theme": "a story about {}", "thing": "a {}"}
+CLASSES = {
+    "noun": list(NOUNS),
+    "ground": list(GROUNDS),
+    "theme": list(THEMES),
+    "thing": [f"{colour} {noun}" for noun in NOUNS for colour in COLOURS],
+}
 
 
 def scene_texts(n_train: int = 3000, n_val: int = 500, n_test: int = 1000) -> pd.DataFrame:
@@ -27,16 +32,21 @@ def scene_texts(n_train: int = 3000, n_val: int = 500, n_test: int = 1000) -> pd
     return pd.DataFrame(rows, columns=["image", "caption", "description", "split"])
 
 
-def scene_tasks(clip, n: int = 500, split: str = TEST, keep=None) -> list[Task]:
-    """Three zero-shot tasks on scenes with one kind of thing: its noun, the ground, its theme."""
+def scene_tasks(clip, n: int = 300, split: str = TEST, keep=None) -> list[Task]:
+    """Four zero-shot tasks on n scenes with one kind of thing: noun, ground, theme, coloured noun.
+
+    The things are of (noun, colour) pairs that no training image shows: on those that it knows the
+    embedded model makes no mistake, and nothing that it forgets would be seen.
+    """
     facts: dict[str, list] = {name: [] for name in CLASSES}
     images, index = [], 0
     while len(images) < n:
-        scene = sample_scene(generator(SEEDS[split], index))
+        scene = sample_scene(generator(SEEDS[split], index), "novel")
         if len(scene.entities) == 1:
-            noun = scene.entities[0].noun
-            images.append(f"scene:{SEEDS[split]}:{index}")
-            for name, fact in zip(facts, (noun, scene.ground, THEME_OF[noun]), strict=True):
+            noun, colour = scene.entities[0].noun, scene.entities[0].colour
+            images.append(f"scene:{SEEDS[split]}:{index}:{SIDE}:novel")
+            known = noun, scene.ground, THEME_OF[noun], f"{colour} {noun}"
+            for name, fact in zip(facts, known, strict=True):
                 facts[name].append(CLASSES[name].index(fact))
         index += 1
     found, _ = encode_views(clip, [(image, None) for image in images], keep=keep)
