@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import UserError, one_line
 
 LARGEST_TUPLE = 1_000_000  # parts
+CODES: dict = vars(pickletools)["code2op"]
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 GETS = ("GET", "BINGET", "LONG_BINGET")
 TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
@@ -77,7 +78,7 @@ def opcodes(stream):
     """(opcode, argument) of one pickle; texts of Python 2, of any encoding, are passed over."""
     while True:
         letter = stream.read(1)
-        code = pickletools.code2op.get(letter.decode("latin-1"))
+        code = CODES.get(letter.decode("latin-1"))
         if code is None:
             raise ValueError(f"no pickle, or cut off: unknown opcode {letter!r}")
         if code.name == "STRING":  # pickletools takes it for ASCII
