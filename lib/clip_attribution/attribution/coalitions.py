@@ -55,10 +55,10 @@ def cosines(view, texts: list[str], rows: list[int]) -> Tensor:
     return (encode_distinct(view.clip, texts) * view.images[rows]).sum(-1)
 
 
-def spread(view, found: dict[int, dict[int, float]], fill: float) -> Tensor:
+def spread(view, found: dict[int, dict[int, float]]) -> Tensor:
     """Token values [B, 1, n] from {row: {word: value}}: every token of a word has its value, every
-    other token of the caption `fill`."""
-    values = view.images.new_full(view.ids.shape, fill)
+    other token of the caption 0."""
+    values = view.images.new_zeros(view.ids.shape)
     for row, of_word in found.items():
         caption = view.captions[row]
         for word, value in of_word.items():

@@ -34,11 +34,11 @@ def leave_one_out(view):
         for word in players(caption, content=False)
     ]
     if not places:
-        return spread(view, {}, float("nan"))
+        return spread(view, {})
     texts = [without(view.captions[row], [word]) for row, word in places]
     rows = [row for row, _ in places]
     drops = view.cosines[rows] - cosines(view, texts, rows)
     found: dict[int, dict[int, float]] = {}
     for (row, word), drop in zip(places, drops.tolist(), strict=True):
         found.setdefault(row, {})[word] = drop
-    return spread(view, found, float("nan"))
+    return spread(view, found)

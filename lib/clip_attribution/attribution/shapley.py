@@ -29,7 +29,7 @@ from .registry import method
 OPTIONS = ("players", "exact", "permutations", "seed")
 
 
-def prepare(pairs, tagger, options: dict) -> tuple[dict, dict[int, str]]:
+def prepare(pairs, tagger, options: dict, usable=None) -> tuple[dict, dict[int, str]]:
     """The options, checked and completed. Raises UserError for one that cannot be meant."""
     options = {"players": "content", "exact": 12, "permutations": 64, "seed": 0} | options
     if options["players"] not in ("content", "all"):
@@ -66,7 +66,7 @@ def shapley(view, players, exact, permutations, seed):
         found[row] = dict(zip(who, values.tolist(), strict=True))
         errors.append(error)
     view.notes["shapley_error"] = torch.tensor(errors, dtype=torch.float64)
-    return spread(view, found, 0.0)
+    return spread(view, found)
 
 
 def exact_values(v: np.ndarray, joined: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..attribution.view import View
+from ..models.arithmetic import exact
 from ..trace.hooks import HALF_SCALE, count_layers, trace
 from ..trace.inputs import text_features, watched_embeddings
 from ..trace.pooling import text_rows
@@ -21,6 +22,8 @@ from .patches import repeated
 from .tower import Tower
 
 
+@exact()
+@torch.enable_grad()
 def text_side(model, ids: Tensor, images: Tensor, layers: list[int]):
     """dt/da of every token, [B, n, D], and the cosines [B]; images: unit features [B, D], a leaf.
 
@@ -42,6 +45,8 @@ def text_side(model, ids: Tensor, images: Tensor, layers: list[int]):
     return found.transpose(0, 1).detach(), cosines.detach()
 
 
+@exact()
+@torch.enable_grad()
 def image_side(
     model, pixels: Tensor, image_of: Tensor, tower: Tower, layers: list[int]
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -53,6 +58,7 @@ def image_side(
         features, attention = run_image_row(model, pixels, image_of)
         images = normalize(widen(features), dim=-1)
 
+        @torch.enable_grad()
         def pull(directions: Tensor) -> Tensor:
             each = directions.transpose(0, 1) * HALF_SCALE
             (found,) = torch.autograd.grad(
@@ -66,6 +72,7 @@ def image_side(
     with repeated(block, image_of), trace(model, "image", start=start) as traced:
         images = normalize(widen(model.encode_image(pixels, normalize=False)), dim=-1)
 
+    @torch.enable_grad()
     def pull_traced(directions: Tensor) -> Tensor:
         maps = []
         for direction in directions.unbind(1):

@@ -35,6 +35,7 @@ from ..attribution.captions import Caption, batch_ids, read_caption
 from ..attribution.frames import Facts, no_words, words_frame
 from ..attribution.registry import get_method, resolve_layers
 from ..errors import UserError
+from ..models import arithmetic
 from ..models.locks import locked
 from ..text.concepts import concept_of_token, read_concepts
 from ..text.words import Word, merge
@@ -85,6 +86,8 @@ class Options:
     root: object = None
 
 
+@arithmetic.exact()
+@torch.enable_grad()
 def interactions(
     clip,
     pairs,
