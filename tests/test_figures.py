@@ -90,19 +90,9 @@ IMPORTED = {
 
 def write_notebook(folder: Path, stem: str, suffixes: list[str]) -> None:
     kinds = {"n_pairs": "int = 8", "seed": "int = 0", "epsilon": "float = 0.5"}
-    names = {
-        "01": ["seed"],
-        "04": [*TABLE, "epsilon"],
-        "05": ["seed", "cache"],
-        "06": ["seed"],
-        "07": ["seed"],
-        "08": ["seed", "cache"],
-        "09": ["seed", "cache"],
-        "10": ["seed"],
-        "12": ["seed"],
-        "13": ["seed"],
-    }
-    names = names.get(stem[:2], TABLE)
+    names = {"02": TABLE, "03": TABLE, "04": [*TABLE, "epsilon"]}
+    names |= dict.fromkeys(("05", "08", "09"), ["seed", "cache"])
+    names = names.get(stem[:2], ["seed"])
     parameters = [f"{name}: {kinds.get(name, 'str = ' + repr(''))}  # {name}" for name in names]
     parameters = [p.replace("dataset: str = ''", "dataset: str = 'scenes'") for p in parameters]
     first = nbformat.v4.new_code_cell("\n".join([*parameters, "output: str = 'x'  # folder"]))

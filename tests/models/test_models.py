@@ -302,7 +302,7 @@ def test_file_arguments_that_make_no_sense(weights, tmp_path):
     assert "does not say which model" in refused(pretrained=weights)
     assert "cannot read" in refused(model_config=tmp_path / "absent.json")
     (tmp_path / "a.json").write_text("{")
-    assert "not JSON" in refused(model_config=tmp_path / "a.json")
+    assert "not valid JSON" in refused(model_config=tmp_path / "a.json")
     (tmp_path / "a.json").write_text("[]")
     assert "not an open_clip model config" in refused(model_config=tmp_path / "a.json")
     assert "embed_dim" in refused(model_config={"vision_cfg": {}, "text_cfg": {}})

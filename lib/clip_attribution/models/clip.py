@@ -271,8 +271,7 @@ def _central_strip(image: Image.Image) -> Image.Image:
     Scaling a 1 x 20000 image to a short side of 224 first would take gigabytes.
     """
     width, height = image.size
-    longest = 64 * min(width, height)
-    if max(width, height) <= longest:
+    if max(width, height) <= (longest := 64 * min(width, height)):
         return image
     w, h = min(width, longest), min(height, longest)
     left, top = (width - w) // 2, (height - h) // 2
@@ -289,9 +288,8 @@ def _check_tower(clip: Clip) -> None:
     try:
         clip.encode_images([Image.new("RGB", (8, 8))])
     except (RuntimeError, AttributeError, TypeError, ValueError, AssertionError) as reason:
-        name = clip.config["model_cfg"]["vision_cfg"].get("timm_model_name")
-        why = one_line(reason)
-        raise UserError(f"the image tower {name} does not run in open_clip: {why}") from reason
+        name = f"image tower {clip.config['model_cfg']['vision_cfg'].get('timm_model_name')}"
+        raise UserError(f"the {name} does not run in open_clip: {one_line(reason)}") from reason
 
 
 def _check_runs(clip: Clip, precision: str) -> None:
