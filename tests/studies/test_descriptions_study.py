@@ -133,6 +133,7 @@ def test_sentences_say_what_is_in_the_table(prepared, table):
     place = (own["variant"] == "joint LoRA") & (own["measure"] == TRANSFER)
     own.loc[place, "value"] = 0.25
     assert "joint LoRA 25%" in descriptions.finding_trade_off(own)
+    assert "With 12 images a task" in descriptions.finding_trade_off(own)
     lines = descriptions.finding_preference(own).splitlines()
     assert len(lines) == len(VARIANTS) and "over 12 images" in lines[0]
     assert "over 2 starts" in lines[0] and "starts" not in lines[-1]
@@ -143,12 +144,18 @@ def test_figures_show_every_way_of_training(prepared, runs, localised):
     assert {"preference", "transfer", "f1_noun", "step", "start"} <= set(logs)
     curves = descriptions.curves(logs)
     assert len(curves.axes) == 6 and len(curves.axes[0].lines) == len(VARIANTS) + 1
+    assert all(np.ptp(ax.get_ylim()) > 0.0999 for ax in curves.axes[1:5])
     dots = descriptions.trade_off_dots(logs)
     shown = sum(len(one.get_offsets()) for one in dots.axes[0].collections)
     frozen = (logs["variant"] == FROZEN) & (logs["step"] > 0)
     assert shown == len(logs) - frozen.sum()
     panels = descriptions.localisation_dots(localised).axes
     assert [label.get_text() for label in panels[0].get_yticklabels()] == [*VARIANTS, FROZEN]
-    assert [len(ax.containers) for ax in panels] == [2 * 1 + 4 * 3, 2 * 1 + 4 * 3, 11, 11]
+    assert [len(ax.containers) for ax in panels] == [
+        14,
+        14,
+        8,
+        8,
+    ]  # 2 ways with one kind, 4 with three
     step = descriptions.training_step()
     assert [ax.get_title() for ax in step.axes] == ["behavioural", "interchange (IIT-DAS)"]

@@ -24,7 +24,7 @@ def training_step():
     left.text(0.5, 0.95, "lower     <     higher", ha="center", va="center", size=SMALL, color=INK)
     score(right, 0.26, "C(cap ← des)", ORANGE)
     swapped(right)
-    above = "should exceed C(cap)"
+    above = "should exceed C(cap); the other way\nround, C(des ← cap) falls below C(des)"
     right.text(0.5, 0.95, above, ha="center", va="center", size=SMALL, color=INK)
     return figure
 

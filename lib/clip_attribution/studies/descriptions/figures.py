@@ -52,6 +52,8 @@ def curves(logs: pd.DataFrame):
             ax.fill_between(mean.index, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
         if column == "preference":
             ax.axhline(0.5, color=GREY, linestyle=":", linewidth=0.8)
+        else:
+            widen(ax)
         ax.set_title(title)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -64,6 +66,13 @@ def curves(logs: pd.DataFrame):
     return figure
 
 
+def widen(ax, least: float = 0.1) -> None:
+    """Let the axis of values span at least 0.1: a few images should not look like a change."""
+    low, high = ax.get_ylim()
+    middle, half = (low + high) / 2, max(high - low, least) / 2
+    ax.set_ylim(middle - half, middle + half)
+
+
 def trade_off_dots(logs: pd.DataFrame):
     """Transfer score over preference, one dot an evaluated step of a start; the base in black."""
     figure, variants = new_figure(2.7), in_order(logs)
@@ -74,6 +83,7 @@ def trade_off_dots(logs: pd.DataFrame):
         ax.scatter(*place, s=14, color=COLOURS[name], marker=MARKERS[name], alpha=0.8, lw=0)
     base = logs[logs["step"] == 0]
     ax.scatter(base["preference"], base["transfer"].astype(float), s=36, color=INK, marker="*")
+    widen(ax)
     ax.axhline(1, color=GREY, linestyle=":", linewidth=0.8)
     ax.set(xlabel="share of descriptions scored above captions", ylabel="transfer score")
     ax.tick_params(labelsize=SMALL)
@@ -87,7 +97,8 @@ def localisation_dots(localised: pd.DataFrame):
     """Interchange accuracy and share of the gap moved, a row a way of training; mean over starts.
 
     Filled: the trained subspace; hollow: random ones of its size; crosses: sources of another
-    image. Bars: Student's t over starts. The frozen base has no gap to be moved.
+    image, which change the subject as well, so that no share of this image's gap is given for them.
+    Bars: Student's t over starts. The frozen base has no gap to be moved.
     """
     order = [name for name in (*VARIANTS, FROZEN) if name in set(localised["variant"])]
     figure = new_figure(1.2 + 0.5 * len(order))
@@ -98,8 +109,10 @@ def localisation_dots(localised: pd.DataFrame):
                 (localised["measure"] == measure) & (localised["direction"] == direction)
             ]
             for y, name in enumerate(order):
-                if not (name == FROZEN and measure == "gap moved"):
-                    start_dots(ax, own[own["variant"] == name], y, COLOURS.get(name, INK))
+                part = own[own["variant"] == name]
+                if measure == "gap moved":
+                    part = part[(part["subspace"] != OTHER) & (part["variant"] != FROZEN)]
+                start_dots(ax, part, y, COLOURS.get(name, INK))
             for at in LINES[measure]:
                 ax.axvline(at, color=GREY, linestyle=":", linewidth=0.7, zorder=0)
             ax.set_title(f"{measure}\n{ARROWS[direction]}")

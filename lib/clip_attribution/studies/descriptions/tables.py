@@ -11,8 +11,10 @@ from scipy.stats import t as student
 from ...datasets.published import published
 from ...evaluation.localisation import localisation_table
 from ...interchange import Alignment
-from ...metrics.intervals import in_words, mean_estimate
+from ...metrics.intervals import Estimate, in_words, mean_estimate
+from ...metrics.transfer import macro_f1, trade_off, transfer_score
 from ...training.descriptions import evaluate, text_scores
+from ...training.descriptions.evaluation import predict
 from .runs import FROZEN, Prepared, TunedRun
 
 BASE, GIVEN = "base", "model as given"
@@ -54,8 +56,9 @@ def over_starts(values) -> tuple[float, float, float]:
 def outcomes(prepared: Prepared, runs: list[TunedRun]) -> pd.DataFrame:
     """What each way of training scored on the test split at its chosen step; OUTCOMES.
 
-    value is the mean over starts. low, high: over images, n of them (the preference alone);
-    start_low, start_high: over starts. Before the runs: the model as given and the base.
+    value is the mean over starts. low, high: over n images, of an F1 the mean of the starts' own
+    ends, none for what is made of several tasks; start_low, start_high: over starts. Before the
+    runs: the model as given and the base.
     """
     models = {(GIVEN, 0): prepared.clip, (BASE, 0): prepared.base}
     if prepared.base is prepared.clip:
@@ -77,23 +80,32 @@ def outcomes(prepared: Prepared, runs: list[TunedRun]) -> pd.DataFrame:
 
 
 def measured(clip, test: dict, tasks: dict, first: dict) -> dict:
-    """{measure: value} of one model; of the preference whether each description wins, [n]."""
+    """{measure: value} of one model: of the preference whether each description wins, [n], of a
+    task its macro-F1 as an Estimate over images, else a number."""
     caption, description = text_scores(clip.model, test["test"], clip.device)
-    found = {PREFERENCE: (description > caption).double().numpy()}
-    row = evaluate(clip.model, {"test": test["test"]}, tasks, first, clip.device)
-    names = [name for name in row if name.startswith("test_f1_")]
-    found |= {f"F1 {name.removeprefix('test_f1_')}": row[name] for name in names}
-    if names:  # NaN where the base's F1 of a task is 0, which nothing can be relative to
-        found[TRANSFER] = np.nan if row["test_transfer"] is None else row["test_transfer"]
-        found["trade-off"] = row["test_trade_off"]
+    found: dict = {PREFERENCE: (description > caption).double().numpy()}
+    for task in tasks["test"]:
+        predicted = predict(clip.model, task, clip.device)
+        found[f"F1 {task.name}"] = macro_f1(task.labels.numpy(), predicted)
+    if tasks["test"]:
+        before = [first[f"test_f1_{task.name}"] for task in tasks["test"]]
+        own = [found[f"F1 {task.name}"].value for task in tasks["test"]]
+        # NaN where the base's F1 of a task is 0, which nothing can be relative to
+        found[TRANSFER] = transfer_score(own, before) if all(before) else np.nan
+        found["trade-off"] = trade_off(found[PREFERENCE].mean(), found[TRANSFER])
     return found
 
 
 def summary(values: list) -> dict:
-    """Of one measure of several starts, each a number or one value an image [n]."""
-    value, low, high = over_starts([np.mean(own) for own in values])
+    """Of one measure of several starts: each an Estimate, a number, or one value an image [n]."""
+    known = isinstance(values[0], Estimate)
+    means = [own.value if known else np.mean(own) for own in values]
+    value, low, high = over_starts(means)
     found = {"value": value, "starts": len(values), "start_low": low, "start_high": high}
-    if np.ndim(values[0]):
+    if known:
+        ends = [np.mean([getattr(own, end) for own in values]) for end in ("low", "high")]
+        found |= {"low": ends[0], "high": ends[1], "n": values[0].n}
+    elif np.ndim(values[0]):
         estimate = mean_estimate(np.mean(values, 0))
         found |= {"low": estimate.low, "high": estimate.high, "n": estimate.n}
     return found
