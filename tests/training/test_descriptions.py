@@ -237,7 +237,7 @@ def test_a_run_leaves_plain_weights_adapters_alignment_and_log(
     read = tune(clip, texts, tmp_path, preset="scenes", **own)
     assert hash_of_weights(read.clip.model) == hash_of_weights(tuned.clip.model)
     pd.testing.assert_frame_equal(read.log, tuned.log)
-    with pytest.raises(UserError, match="holds a run with other options"):
+    with pytest.raises(UserError, match="holds a finished run with other options"):
         tune(clip, texts, tmp_path, preset="scenes", **own | {"seed": 5})
 
 
