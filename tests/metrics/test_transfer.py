@@ -39,6 +39,24 @@ def test_a_resample_is_scored_as_scikit_learn_scores_it(answers):
     assert np.isclose(got[0], f1_score(labels[drawn], found[drawn], average="macro"))
 
 
+def sparse(rng):
+    """Few true classes, wrong answers scattered over many: most classes occur once, and wrongly."""
+    labels = rng.integers(0, 40, 300)
+    return labels, np.where(rng.random(300) < 0.8, labels, rng.integers(0, 272, 300))
+
+
+def test_the_interval_of_sparse_classes_holds_the_value_and_covers_the_mean():
+    rng = np.random.default_rng(0)
+    mean = np.mean([f1_score(*sparse(rng), average="macro") for _ in range(200)])
+    found = [macro_f1(*sparse(rng), seed) for seed in range(30)]
+    assert all(estimate.low < estimate.value < estimate.high for estimate in found)
+    assert sum(estimate.low <= mean <= estimate.high for estimate in found) >= 25
+
+
+def test_one_image_has_no_spread():
+    assert macro_f1([1], [1]) == (1, 1, 1, 1)
+
+
 def test_chance_and_nothing(answers):
     labels, found = answers
     assert 0.05 < chance_f1(labels, found) < 0.2 < macro_f1(labels, found).low
