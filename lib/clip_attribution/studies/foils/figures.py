@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ...plots.colours import PALETTE, symmetric_limit
-from ...plots.marks import dots
+from ...plots.marks import dots, number_map
 from ...plots.style import GREY, INK, SMALL, named_rows, new_figure
 from .measures import ALL, LOCATION, PRECISION
 
@@ -191,30 +191,12 @@ def difference_map(data):
     values = table["value"].unstack().loc[groups, variants]
     figure = new_figure(1.25 + 0.17 * len(groups))
     ax = figure.subplots()
-    limit = symmetric_limit(values)
-    sns.heatmap(
-        values,
-        cmap=PALETTE,
-        center=0,
-        vmin=-limit,
-        vmax=limit,
-        ax=ax,
-        linewidths=0.3,
-        linecolor="white",
-        annot=True,
-        fmt="+.2f",
-        annot_kws={"size": SMALL},
-        cbar_kws={"label": "difference to signed", "pad": 0.02},
-    )
+    number_map(ax, values, "difference to signed", symmetric_limit(values), "+.2f")
     for text, (group, variant) in zip(ax.texts, np.ndindex(values.shape), strict=True):
         cell = table.loc[(groups[group], variants[variant])]
-        text.set(text=text.get_text().replace("-", "−"))
         text.set_fontweight("bold" if cell["low"] > 0 or cell["high"] < 0 else "normal")
     ax.set_xticklabels([NAMES[v].replace(" ", "\n", 1) for v in variants], rotation=0)
-    ax.tick_params(length=0, labelsize=SMALL)
-    ax.tick_params(axis="y", rotation=0)
-    ax.collections[0].colorbar.ax.tick_params(labelsize=SMALL)
-    ax.set(xlabel="", ylabel="", title=f"{LOCATION}, change beside signed")
+    ax.set_title(f"{LOCATION}, compared with signed")
     return figure
 
 

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from ...evaluation.grounding import heat
 from ...io.images import open_image
 from ...metrics.maps import prepare
-from ...plots.colours import PALETTE, overlay
+from ...plots.colours import overlay
+from ...plots.marks import number_map
 from ...plots.style import GREY, INK, SMALL, new_figure
 from ..foils.figures import legend_above
 from .comparisons import COMPARED, GRADED
@@ -134,27 +135,9 @@ def correlation_map(data):
     names = [LABELS[name] for name in data]
     figure = new_figure(3.1)
     ax = figure.subplots()
-    bar = {"label": "Spearman's correlation", "pad": 0.02, "ticks": (-1, 0, 1)}
-    sns.heatmap(
-        data.to_numpy(),
-        cmap=PALETTE,
-        center=0,
-        vmin=-1,
-        vmax=1,
-        ax=ax,
-        linewidths=0.3,
-        linecolor="white",
-        annot=True,
-        fmt=".2f",
-        annot_kws={"size": 5},
-        cbar_kws=bar,
-    )
-    for text in ax.texts:
-        text.set_text(text.get_text().replace("-", "−").replace("0.", "."))
+    number_map(ax, data, "Spearman's correlation", size=5, short=True)
     ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90)
     ax.set_yticks(np.arange(len(names)) + 0.5, names, rotation=0)
-    ax.tick_params(length=0, labelsize=SMALL)
-    ax.collections[0].colorbar.ax.tick_params(labelsize=SMALL)
     return figure
 
 

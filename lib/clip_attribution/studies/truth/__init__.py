@@ -12,8 +12,7 @@ __getattr__, __dir__ = attach(
         "...models.untrained": "random_weights",
         ".cases": "case_panels disagreements",
         ".figures": "kind_map rank_dots region_dots stability_map",
-        ".findings": "advice finding_kinds finding_regions finding_stability finding_words"
-        " headline_words",
-        ".tables": "chosen facts_of known_kinds more_models rank_agreement ranked",
+        ".findings": "advice finding_kinds finding_ranks finding_stability headline_words",
+        ".tables": "REGIONS WORDS chosen facts_of known_kinds more_models rank_agreement ranked",
     },
 )

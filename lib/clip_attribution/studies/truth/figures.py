@@ -4,8 +4,7 @@ import numpy as np
 import seaborn as sns
 
 from ...evaluation.ranking import KNOWN
-from ...plots.colours import PALETTE
-from ...plots.marks import dots
+from ...plots.marks import dots, number_map
 from ...plots.style import GREY, INK, SMALL, named_rows, new_figure
 from .findings import best
 from .tables import NOTHING
@@ -69,29 +68,8 @@ def kind_map(rows, methods):
     table = rows.pivot_table(index="method", columns="kind", values="net").loc[list(methods), kinds]
     figure = new_figure(0.9 + 0.16 * len(table))
     ax = figure.subplots()
-    sns.heatmap(
-        table,
-        cmap=PALETTE,
-        center=0,
-        vmin=-1,
-        vmax=1,
-        ax=ax,
-        linewidths=0.3,
-        linecolor="white",
-        annot=True,
-        fmt=".2f",
-        annot_kws={"size": SMALL - 1.5},
-        cbar_kws={"label": "hit in the foil − in the true caption", "pad": 0.02},
-    )
-    for text in ax.texts:
-        text.set_text(text.get_text().replace("-", "−").replace("0.", "."))
-    ax.set(xlabel="", ylabel="")
-    ax.tick_params(length=0, labelsize=SMALL)
+    number_map(ax, table, "hit in the foil − in the true caption", size=SMALL - 1.5, short=True)
     ax.tick_params(axis="x", rotation=40)
-    ax.tick_params(axis="y", rotation=0)
-    bar = ax.collections[0].colorbar
-    bar.ax.tick_params(labelsize=SMALL)
-    bar.ax.yaxis.label.set_size(SMALL)
     return figure
 
 
@@ -100,24 +78,6 @@ def stability_map(agreement):
     figure = new_figure(1.0 + 0.22 * len(agreement))
     ax = figure.subplots()
     hidden = np.triu(np.ones(agreement.shape, bool), 1)
-    sns.heatmap(
-        agreement,
-        mask=hidden,
-        cmap=PALETTE,
-        center=0,
-        vmin=-1,
-        vmax=1,
-        ax=ax,
-        linewidths=0.3,
-        linecolor="white",
-        annot=True,
-        fmt=".2f",
-        annot_kws={"size": SMALL},
-        cbar_kws={"label": "Kendall's τ", "pad": 0.02},
-    )
-    ax.set(xlabel="", ylabel="")
-    ax.tick_params(length=0, labelsize=SMALL)
+    number_map(ax, agreement, "Kendall's τ", mask=hidden)
     ax.set_xticklabels(ax.get_xticklabels(), rotation=30, ha="right")
-    ax.tick_params(axis="y", rotation=0)
-    ax.collections[0].colorbar.ax.tick_params(labelsize=SMALL)
     return figure

@@ -4,7 +4,16 @@ import pandas as pd
 
 from ...evaluation.ranking import KNOWN
 from ...metrics.intervals import in_words, mean_estimate
-from .tables import NOTHING
+from .tables import COLUMNS, NOTHING
+
+ASKS = {
+    "locate": "Finds the false word (hits in foils less hits at that place in true captions)",
+    "order_words": "Orders the facts of a caption as the score does (Kendall's tau)",
+    "follow": "Sums over words follow the score over all coalitions (Pearson's r)",
+    "point": "Hottest patch of a noun on its own thing, less on the other one",
+    "match": "Heat of words on things follows their exact interaction (Pearson's r)",
+    "order_things": "Orders the things by what the score loses without them (chance 0.5)",
+}
 
 
 def best(table: pd.DataFrame) -> pd.Series:
@@ -19,15 +28,9 @@ def beaten(rows: pd.DataFrame, column: str, first: str, seed: int = 0) -> list[s
     return [name for name, gap in gaps.items() if name != first and gap.low > 0]
 
 
-def finding_words(tables: dict, rows: dict) -> str:
-    """The best method by each measure of words, and how many others it is clearly ahead of."""
-    asks = {
-        "locate": "Finds the false word (hits in foils less hits at that place in true captions)",
-        "order_words": "Orders the facts of a caption as the score does (Kendall's tau)",
-        "follow": "Sums over words follow the score over all coalitions (Pearson's r)",
-    }
-    columns = {"locate": "net", "order_words": "tau", "follow": "r"}
-    return "\n".join(_first(asks[m], tables[m], rows[m], columns[m]) for m in tables)
+def finding_ranks(tables: dict, rows: dict) -> str:
+    """The best method by each measure, and how many others it is clearly ahead of."""
+    return "\n".join(_first(ASKS[m], tables[m], rows[m], COLUMNS[m]) for m in tables)
 
 
 def headline_words(tables: dict) -> str:
@@ -35,17 +38,6 @@ def headline_words(tables: dict) -> str:
     names = {name: best(table)["method"] for name, table in tables.items()}
     found, order, sums = (names[m] for m in ("locate", "order_words", "follow"))
     return f"false words: {found}; order: {order}; sums: {sums}"
-
-
-def finding_regions(tables: dict, rows: dict) -> str:
-    """The same for heat maps."""
-    asks = {
-        "point": "Hottest patch of a noun on its own thing, less on the other one",
-        "match": "Heat of words on things follows their exact interaction (Pearson's r)",
-        "order_things": "Orders the things by what the score loses without them (chance 0.5)",
-    }
-    columns = {"point": "net", "match": "r", "order_things": "right"}
-    return "\n".join(_first(asks[m], tables[m], rows[m], columns[m]) for m in tables)
 
 
 def _first(ask: str, table: pd.DataFrame, rows: pd.DataFrame, column: str) -> str:

@@ -19,6 +19,7 @@ from ..finetuning.comparison import ALONE, VARIANTS, compare, load_run
 
 WORDS = {"locate": "net", "order_words": "tau", "follow": "r"}
 REGIONS = {"point": "net", "match": "r", "order_things": "right"}
+COLUMNS = WORDS | REGIONS  # the column of each measure that methods are ranked by
 PLAYED = ("follow", "point", "match", "order_things")  # measures that take games
 NOTHING = (*BASELINES, *MAP_BASELINES)  # what knows neither model nor image
 MOST = 7  # content words of a game
