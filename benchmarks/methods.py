@@ -1,7 +1,7 @@
 """What each attribution method costs, in ms a caption, for reading and for training.
 
     python -m benchmarks.methods [--pairs 64] [--repeats 3] [--model NAME] [--threads N]
-    python -m benchmarks.methods --ratios --model ViT-B-32-quickgelu       # the last paragraph alone
+    python -m benchmarks.methods --ratios --model ViT-B-32-quickgelu   # the last paragraph alone
 
 Scenes of the embedded world with the concepts that they state, the embedded model. Reading is
 `attribute` at its defaults (perturbation: 16 replacements a concept, drawn from all scenes), the
