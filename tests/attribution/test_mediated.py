@@ -1,7 +1,6 @@
 """Mediated integrated gradients against a slow oracle, and what must hold whatever the model."""
 
 import copy
-from types import SimpleNamespace as Alignment
 
 import mediated_oracle as oracle
 import numpy as np
@@ -15,6 +14,7 @@ from clip_attribution import attribute, load_clip
 from clip_attribution.attribution import batch, mediated
 from clip_attribution.attribution.mediated import PATHS, attribute_paths
 from clip_attribution.errors import UserError
+from clip_attribution.interchange import Alignment
 
 CAPTIONS = ["a cup of coke", "two dogs", "a state-of-the-art well-lit room", "an umbrella on grass"]
 SITES = (0, 2, "features")
@@ -166,10 +166,13 @@ def test_the_model_stays_as_it_was_even_after_an_exception(clip, pairs, monkeypa
     ("options", "reason"),
     [
         ({"path": "beside"}, "unknown path 'beside': choose from whole, through, around, rest"),
-        ({"alignment": aligned(3)}, "no site 3: choose a block from 0 to 2, or 'features'"),
-        ({"alignment": aligned("last")}, "no site 'last'"),
-        ({"alignment": aligned(1, 65)}, "of size 65 and shape .64, 64. does not fit 64"),
-        ({"alignment": Alignment(site=1, size=4, rotation=rotation(48))}, "does not fit 64"),
+        ({"alignment": aligned(3)}, "no site 3: this text tower has the sites 0 to 2"),
+        ({"alignment": Alignment(1, 65)}, "a state of 65 numbers, but site 1 of this model has 64"),
+        ({"alignment": Alignment(1, 4, rotation(48))}, "a state of 48 numbers, but site 1"),
+        (
+            {"alignment": 4},
+            "alignment must be an Alignment of .*, not int",
+        ),
         ({"n_steps": 0}, "n_steps must be a whole number"),
         ({"n_step": 5}, "has no option 'n_step': it takes path, alignment, n_steps"),
     ],

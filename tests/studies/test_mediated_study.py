@@ -11,7 +11,7 @@ import torch
 from figure_checks import assert_tidy
 
 from clip_attribution import load_clip, plots
-from clip_attribution.attribution.mediated import Subspace
+from clip_attribution.interchange import Alignment
 from clip_attribution.scenes import scene_caption
 from clip_attribution.studies import mediated
 from clip_attribution.studies.mediated.runs import (
@@ -25,7 +25,7 @@ from clip_attribution.studies.mediated.tables import visible
 from clip_attribution.training.checkpoint import save_final
 
 ROOT = Path(os.environ.get("CLIP_BENCHMARKS") or "CLIP_BENCHMARKS is unset")
-HALF = Subspace(4, 64)
+HALF = Alignment(4, 64)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_rows_are_two_texts_a_scene():
     assert mediated.rows_facts(rows, 4)["n"] == 10
 
 
-def test_controls_are_random_subspaces_of_the_first_trained_start(models):
+def test_controls_are_random_subspaces_of_the_first_trained_start(clip, models):
     assert [(m.subspace, m.start) for m in models] == [
         (IDENTITY, 0),
         (TRAINED, 0),
@@ -75,13 +75,14 @@ def test_controls_are_random_subspaces_of_the_first_trained_start(models):
     first, second = (m.alignment.rotation for m in models[3:])
     assert torch.allclose(first @ first.T, torch.eye(128), atol=1e-5)
     assert not torch.allclose(first, second) and models[3].alignment.size == 64
-    (again, _) = random_subspaces(HALF, 128, 2)
+    (again, _) = random_subspaces(clip, HALF, 2)
     assert torch.equal(again.rotation, first)
 
 
 def test_without_tuned_runs_the_model_itself_is_explained(clip, tmp_path):
     (only,) = mediated.tuned_models(clip, str(tmp_path))
-    assert only.clip is clip and only.alignment == HALF and only.subspace == IDENTITY
+    assert only.clip is clip and only.subspace == IDENTITY
+    assert (only.alignment.site, only.alignment.size, only.alignment.rotation) == (4, 64, None)
     controls = mediated.with_controls([only], 2)[1:]
     assert [one.subspace for one in controls] == [RANDOM] * 2
     assert all(one.alignment.site == 4 and one.alignment.size == 64 for one in controls)

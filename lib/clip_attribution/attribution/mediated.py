@@ -20,9 +20,8 @@ Sign: above zero the token raises the score by this path, below zero it lowers i
 Known weakness: a random subspace has a part as well; see what it gives before a part is read.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,16 +29,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import UserError
-from ..trace.hooks import count_layers
+from ..interchange import FEATURES, Alignment, site_width
+from ..interchange.engine import find_site, replaced
 from ..trace.inputs import embedding_layer, frozen, given_embeddings
-from ..trace.pooling import encode_text, project_text, text_rows, text_tower
+from ..trace.pooling import encode_text, text_rows
 from ..trace.reading import widen
-from ..trace.sites import find_sites
 from .batch import run
 from .integrated_gradients import AT_ONCE, baseline, integrated_gradients, score_change
 from .registry import get_method, method
 
-FEATURES = "features"  # the site behind the projection
 PATHS = ("whole", "through", "around", "rest")
 
 
@@ -69,7 +67,7 @@ def parts(view, alignment=None, n_steps: int = 50) -> Tensor:
     """
     if not isinstance(n_steps, int) or n_steps < 1:
         raise UserError(f"n_steps must be a whole number of at least 1, not {n_steps!r}")
-    site, columns = subspace(view.model, alignment)
+    site, columns = subspace(view.clip, alignment)
     base = baseline(view)
     with torch.no_grad():
         start, stop = (embedding_layer(view.model)(ids) for ids in (base, view.ids))
@@ -88,55 +86,19 @@ def parts(view, alignment=None, n_steps: int = 50) -> Tensor:
     return torch.cat([whole[None], total]).transpose(0, 1).float()
 
 
-class Subspace(NamedTuple):
-    """A part of the pooled state; an `interchange.Alignment` says the same and serves as well.
-
-    site: the block after which, from 0, or "features". size: the number of columns of rotation
-    [d, d], orthogonal, that span it; None is the identity.
-    """
-
-    site: int | str
-    size: int
-    rotation: Tensor | None = None
-
-
-def half_of(model) -> Subspace:
-    """The first half of the coordinates after the last block but one."""
-    site = max(count_layers(model) - 2, 0)
-    return Subspace(site, width_at(model, site) // 2)
-
-
-def width_at(model, site: int | str) -> int:
-    """Number of coordinates of the state at a site."""
-    layer: Any = embedding_layer(model)
-    width = int(layer.weight.shape[1])
-    if site == FEATURES:
-        return project_text(text_tower(model), layer.weight.new_zeros(1, width)).shape[1]
-    return width
-
-
-def subspace(model, alignment) -> tuple[int | str, Tensor]:
+def subspace(clip, alignment) -> tuple[int | str, Tensor]:
     """The site of an alignment, and the columns [d, k] that span its part of the state there.
 
-    None is `half_of`. Raises UserError on a site that the tower has not, and on a size or a
-    rotation of another width.
+    None is `Alignment.half`. Raises UserError on what is no alignment, on a site that the tower has
+    not, and on a size or a rotation of another width.
     """
-    n_blocks = count_layers(model)
-    alignment = half_of(model) if alignment is None else alignment
-    site, size, rotation = alignment.site, alignment.size, alignment.rotation
-    known = isinstance(site, int) and 0 <= site < max(n_blocks - 1, 1)
-    if site != FEATURES and not known:
+    alignment = Alignment.half(clip) if alignment is None else alignment
+    if not isinstance(alignment, Alignment):
+        kind = type(alignment).__name__
         raise UserError(
-            f"no site {site!r}: choose a block from 0 to {n_blocks - 2}, or {FEATURES!r}"
+            f"alignment must be an Alignment of clip_attribution.interchange, not {kind}"
         )
-    width = width_at(model, site)
-    rotation = torch.eye(width) if rotation is None else rotation
-    if rotation.shape != (width, width) or not 0 <= size <= width:
-        raise UserError(
-            f"an alignment of size {size} and shape {tuple(rotation.shape)} does not fit {width} "
-            f"coordinates at site {site!r}"
-        )
-    return site, rotation[:, :size]
+    return alignment.site, alignment.basis(site_width(clip, alignment.site))
 
 
 def gradients(view, x: Tensor, site, columns: Tensor) -> Tensor:
@@ -148,10 +110,11 @@ def gradients(view, x: Tensor, site, columns: Tensor) -> Tensor:
     times, model = len(x) // len(view.ids), view.model
     ids, images = view.ids.repeat(times, 1), view.images.repeat(times, 1)
     x = x.requires_grad_(True)
-    with frozen(model), given_embeddings(model, x), cut_at(model, site) as cut, torch.enable_grad():
+    block, cut = find_site(model, site), list[Tensor]()  # the output, and the leaf in its place
+    watched = replaced(block, partial(keep, cut)) if block else nullcontext()
+    with frozen(model), given_embeddings(model, x), watched, torch.enable_grad():
         features = encode_text(model, ids)
-        if site == FEATURES:
-            features = keep(cut, features)
+        features = features if block else keep(cut, features)
         score = (normalize(widen(features), dim=-1) * images).sum() * view.scale
         below, above = cut
         (g,) = torch.autograd.grad(score, above)
@@ -170,26 +133,6 @@ def divided(g: Tensor, site, rows: Tensor, columns: Tensor) -> list[Tensor]:
     part[at] = (widen(g[at]) @ columns @ columns.T).to(g.dtype)
     around[at], rest[at] = g[at] - part[at], 0
     return [part, around, rest]
-
-
-@contextmanager
-def cut_at(model, site) -> Iterator[list[Tensor]]:
-    """Cut the graph at a block's output: [the output, the leaf that goes on in its place]."""
-    cut: list[Tensor] = []
-
-    def replace(block, args, out):
-        if not isinstance(out, tuple):
-            return keep(cut, out)
-        return (keep(cut, out[0]), *out[1:])
-
-    handles = []
-    if site != FEATURES:
-        handles = [find_sites(model, "text")[site].block.register_forward_hook(replace)]
-    try:
-        yield cut
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def keep(cut: list[Tensor], out: Tensor) -> Tensor:

@@ -59,12 +59,18 @@ class Alignment:
         return whole[:, : self.size]
 
     @classmethod
+    def half(cls, clip) -> "Alignment":
+        """The first half of the coordinates after the last but one block, unrotated."""
+        site = _usual_site(clip)
+        return cls(site, site_width(clip, site) // 2)
+
+    @classmethod
     def random(cls, clip, site=None, size: int | None = None, seed: int = 0) -> "Alignment":
         """An alignment with a uniformly (Haar) random rotation.
 
         site: the last but one block by default, as in the paper; size: half the width.
         """
-        site = len(find_blocks(clip.model, "text")) - 2 if site is None else site
+        site = _usual_site(clip) if site is None else site
         width = site_width(clip, site)
         generator = torch.Generator().manual_seed(seed)
         rotation = nn.init.orthogonal_(torch.empty(width, width), generator=generator)
@@ -92,6 +98,10 @@ class Alignment:
         if not known or not (site == FEATURES or site.isdecimal()):
             raise UserError(f"{path} holds no alignment: {cure}")
         return cls(site if site == FEATURES else int(site), int(size), tensors.get("rotation"))
+
+
+def _usual_site(clip) -> int:
+    return len(find_blocks(clip.model, "text")) - 2
 
 
 def _check_rotation(rotation: Tensor, size: int) -> None:

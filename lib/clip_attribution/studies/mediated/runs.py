@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from ...attribution.mediated import Subspace, half_of, width_at
+from ...interchange import Alignment
 from ...io.tables import read_json
 from ...models.clip import load_clip
 
@@ -38,15 +36,13 @@ def tuned_models(clip, runs: str = "", cache: str = "", starts: int = 0) -> list
         facts = read_json(file.parent / "run.json")
         name = " ".join(str(facts[k]) for k in ("objective", "adapters") if facts.get(k))
         own = load_clip(pretrained=file, device=clip.device, tokenizer=clip.tokenizer)
-        alignment, subspace = half_of(own.model), IDENTITY
+        alignment, subspace = Alignment.half(own), IDENTITY
         if (file.parent / ALIGNMENT).is_file():
-            from ...interchange import Alignment
-
             alignment, subspace = Alignment.load(file.parent / ALIGNMENT), TRAINED
         start = int(facts.get("seed", 0))
         found.append(Tuned(name or file.parent.name, start, own, alignment, subspace))
     if found or not starts:
-        return found or [Tuned(clip.name, 0, clip, half_of(clip.model), IDENTITY)]
+        return found or [Tuned(clip.name, 0, clip, Alignment.half(clip), IDENTITY)]
     return trained_on_scenes(clip, Path(cache) / "mediated", starts)
 
 
@@ -56,25 +52,21 @@ def trained_on_scenes(clip, cache: Path, starts: int) -> list[Tuned]:
 
     texts, _ = read_texts(clip, scene_texts(), keep=cache / "features")
     base = even_base(clip, texts, cache / "even").clip
-    found = [Tuned("even base", 0, base, half_of(base.model), IDENTITY)]
+    found = [Tuned("even base", 0, base, Alignment.half(base), IDENTITY)]
     for objective, title in OBJECTIVES.items():
         for seed in range(starts):
             out = cache / f"{objective}-lora-{seed}"
             own = tune(base, texts, out, preset="scenes", objective=objective, seed=seed)
-            place = own.alignment or half_of(own.clip.model)
+            place = own.alignment or Alignment.half(own.clip)
             subspace = TRAINED if own.alignment else IDENTITY
             found.append(Tuned(f"{title} LoRA", seed, own.clip, place, subspace))
     return found
 
 
-def random_subspaces(alignment, width: int, n: int, seed: int = 0) -> list[Subspace]:
+def random_subspaces(clip, alignment: Alignment, n: int, seed: int = 0) -> list[Alignment]:
     """n random subspaces of the same size at the same site, the control of a trained one."""
-    found = []
-    for number in range(n):
-        generator = torch.Generator().manual_seed(1_000_003 * seed + number)
-        rotation = torch.nn.init.orthogonal_(torch.empty(width, width), generator=generator)
-        found.append(Subspace(alignment.site, alignment.size, rotation))
-    return found
+    seeds = [1_000_003 * seed + number for number in range(n)]
+    return [Alignment.random(clip, alignment.site, alignment.size, one) for one in seeds]
 
 
 def with_controls(models: list[Tuned], n: int = 3, seed: int = 0) -> list[Tuned]:
@@ -87,7 +79,5 @@ def with_controls(models: list[Tuned], n: int = 3, seed: int = 0) -> list[Tuned]
     return models + [
         one._replace(alignment=control, start=number, subspace=RANDOM)
         for one in own
-        for number, control in enumerate(
-            random_subspaces(one.alignment, width_at(one.clip.model, one.alignment.site), n, seed)
-        )
+        for number, control in enumerate(random_subspaces(one.clip, one.alignment, n, seed))
     ]
