@@ -68,6 +68,25 @@ def test_dependencies_follow_imports_and_stop_there():
     assert {"datasets/hat.py", "datasets/rich_hf.py"} <= loaders
 
 
+def estimates(value):
+    """Every dict with a value and its interval in nested results."""
+    if isinstance(value, dict):
+        if None not in (value.get("value"), value.get("low"), value.get("high")):
+            yield value
+        value = list(value.values())
+    for own in value if isinstance(value, list) else []:
+        yield from estimates(own)
+
+
+def test_every_recorded_estimate_lies_in_its_interval():
+    found = {}
+    for path in sorted((ROOT / "figures").glob("*.json")):
+        for one in estimates(json.loads(path.read_text("utf-8"))["results"]):
+            found.setdefault(path.stem, []).append(one["low"] <= one["value"] <= one["high"])
+    assert len(found) > 10
+    assert not [stem for stem, inside in found.items() if not all(inside)]
+
+
 # --- the graph at work, on notebooks of a few lines in a project of their own ---
 
 LINES = """
