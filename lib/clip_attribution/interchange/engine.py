@@ -54,7 +54,8 @@ def interchange_features(
     """Text features of base texts as they are, and with the subspace of their source texts.
 
     One pass: [base; source] through the blocks up to the site, [base; mixed] through those above
-    (a tower that is not causal, or not pooled at EOT, carries [base; source; mixed]). Both results
+    (a tower that is not causal, or not pooled at EOT, carries [base; source; mixed]); at
+    "features" each of the two as a batch of its own. Both results
     can be differentiated in the weights, through both texts, and in the basis; the model keeps
     its mode. Only a basis of all d columns gets no gradient: it spans everything however it turns.
 
@@ -82,11 +83,11 @@ def interchange_features(
         forward that passes the site by.
     """
     block = find_site(model, site)
-    both, count = torch.cat([base, source]), len(base)
-    if block is None:
+    if block is None:  # each as a batch of its own: the source's features to the last bit
         with lock_of(model):
-            own, other = widen(encode_text(model, trimmed(model, both))).chunk(2)
+            own, other = (widen(encode_text(model, trimmed(model, i))) for i in (base, source))
         return own, mix(own, other, basis)
+    both, count = torch.cat([base, source]), len(base)
     first, second = pooled_rows(model, both).chunk(2)
     short = can_trim(model)  # the ids are read at the bottom alone: a row can change its text
     ids = trimmed(model, both) if short else torch.cat([both, base])
