@@ -31,6 +31,7 @@ SMALL = {
         "cache": "tables",
     },
     "08_composition_finetuning": {
+        "only_sees": False,
         "n_pairs": 60,
         "steps": 4,
         "batch": 8,

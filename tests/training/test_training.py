@@ -18,13 +18,18 @@ CONFIG = {**pretrain.DEFAULTS, "steps": 6, "batch": 16, "warmup": 2, "facts_from
 DATA = Path(__file__).parents[2] / "data"
 
 
+def batches(seed, size):
+    """The batches of a run of five steps."""
+    return contrastive.Batches({**CONFIG, "seed": seed, "batch": size, "steps": 5})
+
+
 def test_batches_are_the_same_for_the_same_step_and_fit_the_tokenizer():
-    first, again = (contrastive.Batches(3, 32, 5)[2] for _ in range(2))
+    first, again = (batches(3, 32)[2] for _ in range(2))
     for one, two in zip(first, again, strict=True):
         assert torch.equal(one, two)
-    other = contrastive.Batches(3, 32, 5)[3]
+    other = batches(3, 32)[3]
     assert not torch.equal(first[1], other[1])
-    data = contrastive.Batches(3, 32, 5)
+    data = batches(3, 32)
     texts = [e.text for e in families.batch_examples(3, 2, 32, contrastive.TEMPLATE)]
     assert torch.equal(data.tokenizer(texts), first[1])
     assert first[0].shape == (32, 3, 64, 64) and first[2].shape == (32, 5, 8, 8)
@@ -33,7 +38,7 @@ def test_batches_are_the_same_for_the_same_step_and_fit_the_tokenizer():
 def test_no_caption_of_training_outgrows_the_context():
     context = contrastive.MODEL["text_cfg"]["context_length"]
     for step in range(6):
-        ids = contrastive.Batches(1, 128, 10)[step][1]
+        ids = batches(1, 128)[step][1]
         assert ids.argmax(-1).max() < context - 1
 
 
@@ -68,8 +73,8 @@ def test_siblings_that_differ_in_a_relation_say_so():
 def test_the_gpu_preset_varies_relations_seldom():
     weights = pretrain.PRESETS["gpu"]["weights"]
     assert weights["position"] == weights["state"] == 0.3 < min(families.KIND_WEIGHTS.values())
-    batches = [families.batch_examples(1, step, 512, "", weights) for step in range(2)]
-    assert [len(batch) for batch in batches] == [512, 512]
+    found = [families.batch_examples(1, step, 512, "", weights) for step in range(2)]
+    assert [len(batch) for batch in found] == [512, 512]
 
 
 def test_minutes_set_the_number_of_steps(tmp_path, monkeypatch):
@@ -125,7 +130,7 @@ def test_training_pixels_are_what_the_model_preprocesses(tmp_path):
 
 def test_text_in_chunks_equals_the_models_own():
     model = pretrain.CLIP(**contrastive.MODEL).eval()
-    ids = contrastive.Batches(3, 48, 5)[0][1]
+    ids = batches(3, 48)[0][1]
     with torch.no_grad():
         torch.testing.assert_close(
             contrastive.encode_text(model, ids), model.encode_text(ids), atol=1e-5, rtol=1e-4

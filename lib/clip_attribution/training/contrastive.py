@@ -24,19 +24,25 @@ MODEL = {
 
 
 class Batches(torch.utils.data.Dataset):
-    """Step number -> (pixels, ids, patch labels); the same for the same seed, on any machine."""
+    """Step number -> (pixels, ids, patch labels); the same for the same seed, on any machine.
 
-    def __init__(self, seed: int, size: int, steps: int, weights: dict | None = None):
-        self.seed, self.size, self.steps, self.weights = seed, size, steps, weights
+    cfg: the options of `pretrain`.
+    """
+
+    def __init__(self, cfg: dict):
+        self.cfg = cfg
         self.context = MODEL["text_cfg"]["context_length"]
         self.tokenizer = open_clip.SimpleTokenizer(context_length=self.context)
         self.ids: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
-        return self.steps
+        return self.cfg["steps"]
 
     def __getitem__(self, step: int):
-        examples = batch_examples(self.seed, step, self.size, TEMPLATE, self.weights)
+        cfg = self.cfg
+        examples = batch_examples(
+            cfg["seed"], step, cfg["batch"], TEMPLATE, cfg["weights"], cfg["any_relation"]
+        )
         scenes = [e.scene for e in examples]
         ids = torch.stack([self._encode(e.text) for e in examples])
         labels = torch.stack([torch.from_numpy(patch_labels(s)) for s in scenes])

@@ -45,17 +45,23 @@ class Example:
 
 
 def batch_examples(
-    seed: int, step: int, size: int, template: str, weights: dict | None = None
+    seed: int,
+    step: int,
+    size: int,
+    template: str,
+    weights: dict | None = None,
+    any_relation: bool = False,
 ) -> list[Example]:
     """The examples of one step: families, and one in sixteen about what the image is about.
 
-    weights: how often each kind of fact is varied, by default `KIND_WEIGHTS`. The same arguments
-    give the same examples, so an interrupted run can go on.
+    weights: how often each kind of fact is varied, by default `KIND_WEIGHTS`. any_relation:
+    captions state relations at random (`with_any_relation`). The same arguments give the same
+    examples, so an interrupted run can go on.
     """
     rng = generator(seed, step)
     examples: list[Example] = []
     while len(examples) < size - size // 16:
-        examples += family(rng, weights or KIND_WEIGHTS)
+        examples += family(rng, weights or KIND_WEIGHTS, any_relation)
     examples = examples[: size - size // 16]
     while len(examples) < size:
         scene = sample_scene(rng)
@@ -63,7 +69,9 @@ def batch_examples(
     return [replace(e, text=template + e.text) if rng.random() < 0.35 else e for e in examples]
 
 
-def family(rng: np.random.Generator, weights: dict = KIND_WEIGHTS) -> list[Example]:
+def family(
+    rng: np.random.Generator, weights: dict = KIND_WEIGHTS, any_relation: bool = False
+) -> list[Example]:
     """A scene and its siblings, captioned by one sentence frame that states what varies."""
     scene = sample_scene(rng)
     entity = int(rng.random() * len(scene.entities))
@@ -78,10 +86,22 @@ def family(rng: np.random.Generator, weights: dict = KIND_WEIGHTS) -> list[Examp
         if kind in RELATIONS:
             kinds = [k for k in kinds if k == kind or k not in RELATIONS]
     frame = int(rng.random() * 2**31)
+    told = [with_any_relation(s, rng) for s in scenes] if any_relation else scenes
     return [
-        Example(s, _caption(s, frame, tuple(varied), entity if alone else None).text)
-        for s in scenes
+        Example(s, _caption(t, frame, tuple(varied), entity if alone else None).text)
+        for s, t in zip(scenes, told, strict=True)
     ]
+
+
+def with_any_relation(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with each of its relations changed or not, by the toss of a coin.
+
+    A caption of it says nothing about the relations of the scene itself.
+    """
+    for kind in RELATIONS:
+        if _varies(scene, kind, 0) and rng.random() < 0.5:
+            scene = vary(scene, kind, 0, rng)
+    return scene
 
 
 def _caption(scene: Scene, frame: int, mention, entity: int | None) -> Caption:

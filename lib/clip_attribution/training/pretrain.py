@@ -10,7 +10,9 @@ and which colour lies under this patch; from step `facts_from` on also its size,
 whose heads are thrown away at the end. The learning rate
 is constant after warm-up and falls linearly to zero over the last part of the run, so a run may
 be extended by a larger --steps. A run continues from its last checkpoint; with other options than
-steps it is refused. --minutes sets the steps by the time of the first ones.
+steps it is refused. --minutes sets the steps by the time of the first ones. --start begins from
+a file of such weights, --image-tower no leaves its image tower as it is, and --any-relation yes
+lets captions state relations at random (see `unread`).
 """
 
 from ..errors import stop_while_importing
@@ -33,7 +35,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import UserError, exit_status, one_line
-from ..io.keys import run_key
+from ..io.keys import file_key, run_key
 from ..io.output import held, make_folder, only_own
 from ..io.tables import atomic_path
 from ..io.tensors import read_tensors, write_tensors
@@ -55,6 +57,9 @@ DEFAULTS = {
     "bfloat16": False,
     "minutes": 0.0,
     "weights": KIND_WEIGHTS,
+    "start": "",
+    "image_tower": True,
+    "any_relation": False,
 }
 GPU = {
     "steps": 17767,
@@ -69,7 +74,20 @@ PRESETS = {"cpu": DEFAULTS, "gpu": DEFAULTS | GPU}
 TIMED = 100  # steps after which --minutes sets their number
 LONGEST = 10_000_000
 LAST = "last.pt"
-HOW = ("steps", "minutes", "workers")  # may differ when a run goes on
+CURE = "give weights of the embedded model, or of this recipe, to start from"
+HOW = ("steps", "minutes", "workers", "start")  # may differ when a run goes on
+
+
+def make_model(cfg: dict) -> CLIP:
+    """The architecture with new weights, or with those of the file `start`."""
+    model = CLIP(**MODEL)
+    if cfg["start"]:
+        try:
+            model.load_state_dict(read_tensors(Path(cfg["start"]), CURE)[0])
+        except RuntimeError:
+            raise UserError(f"{cfg['start']} is of another model: {CURE}") from None
+    model.visual.requires_grad_(cfg["image_tower"])
+    return model
 
 
 def learning_rate(step: int, cfg: dict) -> float:
@@ -93,7 +111,7 @@ def make_optimizer(model: nn.Module, head: nn.Module, cfg: dict) -> torch.optim.
 def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CLIP:
     """Run or resume; returns the model. `folder` gets a checkpoint every `save_every` seconds."""
     torch.manual_seed(cfg["seed"])
-    model = CLIP(**MODEL).to(device).train()
+    model = make_model(cfg).to(device).train()
     head = DenseHead(MODEL["vision_cfg"]["width"]).to(device)
     optimizer = make_optimizer(model, head, cfg)
     last, start, log, began = folder / LAST, 0, [], time.time()
@@ -109,9 +127,8 @@ def train(cfg: dict, folder: Path, device: str, save_every: float = 120.0) -> CL
         start, log = state["step"], state["log"]
     elif cfg["minutes"]:
         cfg["steps"] = LONGEST  # until TIMED steps are done
-    data = Batches(cfg["seed"], cfg["batch"], cfg["steps"], cfg["weights"])
     loader = torch.utils.data.DataLoader(
-        data,
+        Batches(cfg),
         batch_size=None,
         sampler=range(start, cfg["steps"]),
         num_workers=cfg["workers"],
@@ -204,7 +221,10 @@ def save_checkpoint(path: Path, model, head, optimizer, step: int, cfg: dict, lo
 
 def key_of(cfg: dict) -> str:
     """What decides the weights (see `io.keys`): the recipe's options and code."""
-    return run_key(__file__, **{name: value for name, value in cfg.items() if name not in HOW})
+    options, start = {k: v for k, v in cfg.items() if k not in HOW}, cfg["start"]
+    if start and not Path(start).is_file():
+        raise UserError(f"no file {start}: {CURE}")
+    return run_key(__file__, started=start and file_key(Path(start)), **options)
 
 
 def is_shorter(path: Path, cfg: dict) -> bool:
@@ -218,7 +238,7 @@ def export(model: CLIP, cfg: dict, path: Path) -> None:
     """Weights as float16 safetensors, with model, preprocessing and training in the metadata."""
     weights = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
     training = {
-        **cfg,
+        **{name: value for name, value in cfg.items() if name != "start"},
         "scenes": cfg["steps"] * cfg["batch"],
         "template": TEMPLATE,
         "torch": torch.__version__,
@@ -232,6 +252,15 @@ def export(model: CLIP, cfg: dict, path: Path) -> None:
         "training": json.dumps(training),
     }
     write_tensors(path, weights, metadata)
+
+
+def train_into(cfg: dict, folder: Path, out: Path, device: str, save_every: float = 120.0) -> None:
+    """Run or resume in `folder` and write the weights to `out`, over nothing of anybody else."""
+    make_folder(out.parent)
+    with held(folder / LAST):
+        only_own(folder / LOG, lambda _: (folder / LAST).exists())
+        only_own(out, lambda path: is_shorter(path, cfg))
+        export(train(cfg, folder, device, save_every), cfg, out)
 
 
 def parse_bool(text: str) -> bool:
@@ -262,11 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder, out = options["folder"], options["out"]
 
     def run() -> None:
-        make_folder(out.parent)
-        with held(folder / LAST):
-            only_own(folder / LOG, lambda _: (folder / LAST).exists())
-            only_own(out, lambda path: is_shorter(path, cfg))
-            export(train(cfg, folder, options["device"], options["save_every"]), cfg, out)
+        train_into(cfg, folder, out, options["device"], options["save_every"])
 
     return exit_status(parser.prog, run, "the same command goes on from the last checkpoint")
 

@@ -9,6 +9,7 @@ __getattr__, __dir__ = attach(
         ".comparison": "compare of_share",
         ".figures": "deficiency_dots outcome_dots strength_curves training_curves",
         ".outcomes": "evaluate_runs",
+        ".reading": "KNOWN READING finding_reading start_models",
         ".tables": "ABLATION finding_accuracy finding_deficiency finding_ingredients"
         " finding_strength logs_of weights_of wide",
     },
