@@ -38,6 +38,10 @@ def frame(variants=("signed",), groups=(ALL,), layers=4):
                             "n": 50,
                             "chance": 0.1 if measure == LOCATION else 0.5,
                             "cosine": np.nan if measure == LOCATION else 0.55,
+                            "control": 0.05 if measure == LOCATION else np.nan,
+                            "net": value - 0.05,
+                            "net_low": value - 0.1,
+                            "net_high": value,
                         }
                     )
     return pd.DataFrame(rows)
@@ -54,7 +58,13 @@ def cells(rows, columns, **labels):
     places = [(r, c) for r in rows for c in columns]
     data = pd.DataFrame(places, columns=names)
     return data.assign(value=np.linspace(-2e-3, 1e-3, len(data))).assign(
-        low=lambda d: d["value"] - 4e-4, high=lambda d: d["value"] + 4e-4, n=30
+        low=lambda d: d["value"] - 4e-4,
+        high=lambda d: d["value"] + 4e-4,
+        control=-1e-4,
+        net=lambda d: d["value"] + 1e-4,
+        net_low=lambda d: d["value"] - 3e-4,
+        net_high=lambda d: d["value"] + 5e-4,
+        n=30,
     )
 
 
@@ -139,7 +149,7 @@ def test_curves_draw_the_values_and_both_baselines():
         own = data[data["measure"] == measure]
         np.testing.assert_allclose(ax.lines[0].get_ydata(), own["value"])
         levels = {line.get_ydata()[0] for line in ax.lines[1:]}
-        assert levels == ({0.1} if measure == LOCATION else {0.5, 0.55})
+        assert levels == ({0.1, 0.05} if measure == LOCATION else {0.5, 0.55})
         assert len(ax.collections) == 1  # the band
 
 
@@ -150,7 +160,8 @@ def test_maps_are_centred_on_zero_and_mark_what_is_clear_of_it():
     for ax, data in zip(figure.axes, (by_layer, by_head), strict=False):
         mesh, dots = ax.collections
         assert mesh.norm.vmin == pytest.approx(-mesh.norm.vmax)
-        assert len(dots.get_offsets()) == ((data["low"] > 0) | (data["high"] < 0)).sum()
+        clear = (data["net_low"] > 0) | (data["net_high"] < 0)
+        assert 0 < len(dots.get_offsets()) == clear.sum() < len(data)
 
 
 def test_difference_map_sets_clear_changes_in_bold():
@@ -189,12 +200,32 @@ def test_sentences_follow_the_numbers():
     assert "overlap" in text and "as good as the bare cosine's" in text
 
 
-def test_foil_types_are_sorted_into_above_below_and_untold():
+def test_foil_types_are_sorted_by_what_the_control_leaves():
     data = frame(groups=("noun", "colour", "size"), layers=1)
-    data.loc[data["group"] == "colour", ["value", "low", "high"]] = (0.02, 0.0, 0.05)
-    data.loc[data["group"] == "size", ["value", "low", "high"]] = (0.1, 0.05, 0.2)
+    data.loc[data["group"] == "colour", ["net", "net_low", "net_high"]] = (-0.1, -0.2, -0.05)
+    data.loc[data["group"] == "size", ["net", "net_low", "net_high"]] = (0.02, -0.01, 0.05)
     text = findings.finding_types(data, 1)
-    assert "by chance for noun; less often for colour; no difference can be told for size" in text
+    assert "in the true caption for noun; less often for colour; no difference can" in text
+    assert "Largest difference: noun, +0.25 [+0.20, +0.30]" in text
+    assert "most often the lowest: size, 0.34 [0.30, 0.38] of 50 foils" in text
+    assert "where the difference is +0.02 [-0.01, +0.05]" in text
+
+
+def test_without_true_captions_foil_types_are_compared_with_chance():
+    data = frame(groups=("noun", "colour"), layers=1).assign(net=np.nan)
+    assert "more often than by chance for noun and colour" in findings.finding_types(data, 1)
+    text = findings.finding_layers(frame().assign(net=np.nan))
+    assert "There are no true captions to compare with." in text
+
+
+def test_heads_that_speak_against_true_words_too_are_counted():
+    by_head = cells(range(4), range(2), layer=0, head=0)
+    by_layer = cells(["noun", "colour"], range(4), foil_type=0, layer=0)
+    text = findings.finding_heads(by_layer, by_head)
+    clear = (by_head["low"] > 0) | (by_head["high"] < 0)
+    alike = (clear & (by_head["value"] < 0)).sum()  # the control is negative everywhere
+    assert f"Of the {clear.sum()} heads that look clear without this control, {alike} have" in text
+    assert "head 0 of layer 0: -0.0019 [-0.0023, -0.0015], n = 30" in text
 
 
 def test_losses_are_claimed_only_where_the_interval_allows():

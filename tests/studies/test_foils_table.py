@@ -71,6 +71,55 @@ def test_location_equals_a_plain_loop(table):
     assert 0 < cell["chance"] < 0.5
 
 
+def test_the_control_is_the_same_place_in_the_true_caption(table):
+    pairs = table.pairs.set_index("pair_id")
+    twins = ablations.twins(table)
+    assert len(twins) == 40 and twins.notna().all()
+    found = ablations.location_by_layers(table).set_index(["variant", "layers", "foil_type"])
+    words, net = table.at("signed", 2), []
+    for foil, true in twins.items():
+        assert not pairs["is_foil"][true] and pairs["image"][true] == pairs["image"][foil]
+        if pairs["foil_type"][foil] == "colour":
+            lowest = [
+                words.loc[words["pair_id"] == one, "attribution"].to_numpy().argmin()
+                == pairs["foil_index"][foil]
+                for one in (foil, true)
+            ]
+            net.append(lowest)
+    cell, net = found.loc["signed", 2, "colour"], np.array(net, float)
+    assert cell["control"] == pytest.approx(net[:, 1].mean())
+    assert cell["net"] == pytest.approx(np.subtract(*net.T).mean())
+    assert cell["net_low"] <= cell["net"] <= cell["net_high"]
+
+
+def test_without_true_captions_there_is_no_control(table):
+    foils = table.pairs[table.pairs["is_foil"]]
+    alone = table._replace(pairs=foils)
+    assert ablations.twins(alone).isna().all()
+    for rows in (ablations.location_by_layers(alone), ablations.contribution_by_head(alone)):
+        assert rows["value"].notna().all() and rows[["control", "net"]].isna().to_numpy().all()
+
+
+def test_a_longer_caption_is_no_twin_and_one_may_serve_two_foils(table):
+    ids = table.pairs["pair_id"].tolist()
+    extra = table.pairs.iloc[[1]].assign(pair_id="another:foil")
+    scene = table.pairs["pair_id"].iloc[0].rsplit(":", 1)[0]
+    both = table._replace(
+        pairs=pd.concat([table.pairs, extra.assign(pair_id=f"{scene}:second")]),
+        words=pd.concat(
+            [
+                table.words,
+                table.words[table.words["pair_id"] == ids[1]].assign(pair_id=f"{scene}:second"),
+            ]
+        ),
+    )
+    found = ablations.twins(both)
+    assert found[f"{scene}:second"] == found[ids[1]] == ids[0]
+    first = table.words.index[table.words["pair_id"] == ids[0]][0]
+    shorter = table._replace(words=table.words.drop(index=first))
+    assert pd.isna(ablations.twins(shorter)[ids[1]])
+
+
 def test_precision_equals_scikit_learn(table):
     found = ablations.precision_by_layers(table).set_index(["variant", "layers", "foil_type"])
     words, pairs = table.at("signed", 1), table.pairs[table.pairs["foil_type"] == "colour"]
@@ -92,6 +141,13 @@ def test_contribution_equals_a_plain_loop(table):
         gaps.append(values[int(row.foil_index)] - np.delete(values, int(row.foil_index)).mean())
     assert found.loc[(1, 0), "value"] == pytest.approx(np.mean(gaps), abs=1e-12)
     assert found.loc[(1, 0), "n"] == len(gaps)
+    controls = []
+    for foil, true in ablations.twins(table).items():
+        place = int(table.pairs.set_index("pair_id")["foil_index"][foil])
+        values = table.heads[1, 0, (table.words["pair_id"] == true).to_numpy()].astype(float)
+        controls.append(values[place] - np.delete(values, place).mean())
+    assert found.loc[(1, 0), "control"] == pytest.approx(np.mean(controls), abs=1e-12)
+    assert found.loc[(1, 0), "net"] == pytest.approx(np.mean(gaps) - np.mean(controls), abs=1e-12)
 
 
 def test_detection_by_hand():

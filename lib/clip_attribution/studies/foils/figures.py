@@ -18,6 +18,7 @@ BLUE, ORANGE = sns.color_palette("colorblind")[:2]
 COLOURS = {LOCATION: BLUE, PRECISION: ORANGE}
 AXES = {LOCATION: "share of foils", PRECISION: "AP of F-CLIPScore"}
 BASELINES = {"chance": ":", "cosine": "--"}
+CONTROL = {"linestyle": (0, (3, 1, 1, 1)), "linewidth": 0.8}
 NAMES = {
     "signed": "signed",
     "negative_heads": "negative heads",
@@ -46,7 +47,10 @@ def layer_curves(data):
 
 
 def curve(ax, data, colour, label: str = "") -> None:
-    """One line with its band, chance dotted, the cosine dashed; data: rows of one measure."""
+    """One line with its band; dotted chance, dashed the cosine, dash-dotted the true captions.
+
+    data: rows of one measure.
+    """
     data = data.sort_values("layers")
     x = data["layers"].to_numpy()
     ax.fill_between(x, data["low"], data["high"], color=colour, alpha=0.25, linewidth=0)
@@ -54,6 +58,8 @@ def curve(ax, data, colour, label: str = "") -> None:
     for column, style in BASELINES.items():
         if data[column].notna().any():
             ax.axhline(data[column].iloc[0], color=colour, linestyle=style, linewidth=0.8)
+    if data["control"].notna().any():
+        ax.plot(x, data["control"], color=colour, **CONTROL)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.tick_params(labelsize=SMALL)
@@ -73,12 +79,13 @@ def legend_above(figure, *handles, ncols: int = 2) -> None:
 
 
 def baseline_handles(colour=GREY) -> list[Line2D]:
-    """Legend entries of the two reference lines."""
+    """Legend entries of the reference lines."""
     names = {"chance": "chance", "cosine": "AP of the bare cosine"}
-    return [
+    lines = [
         Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=names[column])
         for column, style in BASELINES.items()
     ]
+    return [*lines, Line2D([], [], color=colour, **CONTROL, label="location, true captions")]
 
 
 def layer_curves_by_type(data):
@@ -122,7 +129,7 @@ def variant_curves(data):
     panels = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False).ravel()
     for ax, variant in zip(panels, variants, strict=False):
         ax.plot(signed["layers"], signed["value"], color=GREY, linewidth=0.8)
-        curve(ax, data[data["variant"] == variant].assign(cosine=np.nan), BLUE)
+        curve(ax, data[data["variant"] == variant].assign(cosine=np.nan, control=np.nan), BLUE)
         ax.set_title(NAMES[variant], pad=3, size=SMALL)
     for ax in panels[len(variants) :]:
         ax.set_axis_off()
@@ -135,10 +142,11 @@ def variant_curves(data):
 
 
 def contribution_maps(by_layer, by_head):
-    """What layers (by foil type) and heads say of the foiled word next to the other words.
+    """What layers (by foil type) and heads say of the foiled word because it is false.
 
-    by_layer: `share_by_layer`; by_head: `contribution_by_head`. Blue: against the foiled word. A
-    dot marks cells whose interval leaves out 0. Each map has a scale of its own.
+    by_layer: `share_by_layer`; by_head: `contribution_by_head`, whose `net` is drawn. Blue: against
+    the false word, more than against the true one in its place. A dot marks cells whose interval
+    leaves out 0. Each map has a scale of its own.
     """
     rows = by_layer["foil_type"].nunique(), by_head["layer"].nunique()
     figure = new_figure(1.5 + 0.15 * sum(rows))
@@ -151,11 +159,11 @@ def contribution_maps(by_layer, by_head):
 
 
 def signed_map(ax, data, row: str, column: str) -> None:
-    """A map of `value` (cosine) on the diverging scale centred on 0, in the frame's order."""
+    """A map of `net` (cosine) on the diverging scale centred on 0, in the frame's order."""
     order = list(dict.fromkeys(data[row]))
     values, low, high = (
         data.pivot(index=row, columns=column, values=name).loc[order]
-        for name in ("value", "low", "high")
+        for name in ("net", "net_low", "net_high")
     )
     limit = symmetric_limit(values)
     power = int(np.floor(np.log10(limit)))

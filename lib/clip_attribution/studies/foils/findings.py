@@ -6,6 +6,8 @@ nothing of a part of speech with fewer than FEW foiled words, whose bootstrap in
 
 import os
 
+import numpy as np
+
 from ...metrics.intervals import in_words
 from .figures import NAMES
 from .measures import ALL, LOCATION, PRECISION
@@ -44,9 +46,28 @@ def finding_layers(data) -> str:
             f"all {len(found)} (a random word: {found['chance'].iloc[0]:.2f}).",
             f"The best count is {best}, {estimate(found.loc[best])}; "
             f"{versus(found.loc[best], found.iloc[0], f'{layers(1)} alone')}.",
+            controlled(found.loc[best]),
             f"The average precision of F-CLIPScore is highest with {layers(top)}, "
             f"{estimate(precise.loc[top])}; {beside_cosine(precise.loc[top])}.",
         ]
+    )
+
+
+def net(row) -> str:
+    """The paired difference to the true captions: "+0.25 [+0.22, +0.28]"."""
+    return in_words(row, "+.2f", ("net", "net_low", "net_high"))
+
+
+def controlled(row) -> str:
+    """A location accuracy beside that of the same place in true captions, where nothing is wrong.
+
+    Nothing where there are no true captions.
+    """
+    if row["net"] != row["net"]:
+        return "There are no true captions to compare with."
+    return (
+        f"In the true captions the word at that place is the most negative one in "
+        f"{row['control']:.2f}: that the word is false adds {net(row)}."
     )
 
 
@@ -67,37 +88,47 @@ def beside_cosine(row) -> str:
 
 
 def finding_types(data, count: int) -> str:
-    """Which foil types are located above chance, below it, and not distinguishably from it.
+    """For which foil types the falseness of a word is located, and what the control leaves of it.
 
-    data: `scores` of one variant by foil type; count: the number of layers to speak of.
+    data: `scores` of one variant by foil type; count: the number of layers to speak of. Without
+    true captions the comparison is with chance.
     """
     own = data[(data["measure"] == LOCATION) & (data["layers"] == count)]
-    above, below = own[own["low"] > own["chance"]], own[own["high"] < own["chance"]]
+    if own["net"].isna().all():
+        ends, than = (own["low"] - own["chance"], own["high"] - own["chance"]), "by chance"
+        own = own.assign(net=own["value"] - own["chance"], net_low=ends[0], net_high=ends[1])
+    else:
+        than = "the word at its place in the true caption"
+    above, below = own[own["net_low"] > 0], own[own["net_high"] < 0]
     rest = own.drop([*above.index, *below.index])
-    best = own.loc[own["value"].idxmax()]
+    best, most = own.loc[own["net"].idxmax()], own.loc[own["value"].idxmax()]
     return (
-        f"With {layers(count)}, the false word is found more often than by chance for "
+        f"With {layers(count)}, the false word is the lowest more often than {than} for "
         f"{listed(above['group'])}; less often for {listed(below['group'])}; no difference can "
-        f"be told for {listed(rest['group'])}. Best: {best['group']}, {estimate(best)} of "
-        f"{best['n']} foils (chance {best['chance']:.2f})."
+        f"be told for {listed(rest['group'])}. Largest difference: {best['group']}, {net(best)}; "
+        f"most often the lowest: {most['group']}, {estimate(most)} of {most['n']} foils (chance "
+        f"{most['chance']:.2f}), where the difference is {net(most)}."
     )
 
 
 def finding_heads(by_layer, by_head) -> str:
-    """The layer and the head that speak most clearly against the foiled word.
+    """The layer and the head that speak most clearly against a word because it is false.
 
     by_layer: `share_by_layer`; by_head: `contribution_by_head`.
     """
-    least = by_head.loc[by_head["value"].idxmin()]
-    against, speak_for = (by_head["high"] < 0).sum(), (by_head["low"] > 0).sum()
-    strongest = by_layer.loc[by_layer["value"].idxmin()]
-    value = in_words(least, ".2g")
+    least = by_head.loc[by_head["net"].idxmin()]
+    against, speak_for = (by_head["net_high"] < 0).sum(), (by_head["net_low"] > 0).sum()
+    clear = (by_head["low"] > 0) | (by_head["high"] < 0)
+    alike = (clear & (np.sign(by_head["value"]) == np.sign(by_head["control"]))).sum()
+    strongest = by_layer.loc[by_layer["net"].idxmin()]
+    value = in_words(least, ".2g", ("net", "net_low", "net_high"))
     return (
-        f"Of {len(by_head)} heads, {against} speak against the foiled word (interval below 0) "
-        f"and {speak_for} for it. The lowest share is that of head {least['head']:.0f} of "
-        f"layer {least['layer']:.0f}: {value}, n = {least['n']:.0f}. Among layers and foil "
-        f"types, layer {strongest['layer']} on {strongest['foil_type']} foils is the "
-        "lowest."
+        f"Of {len(by_head)} heads, {against} speak against a word because it is false (interval of "
+        f"the difference to true captions below 0) and {speak_for} for it. Of the {clear.sum()} "
+        f"heads that look clear without this control, {alike} have the same sign in true captions. "
+        f"The lowest difference is that of head {least['head']:.0f} of layer "
+        f"{least['layer']:.0f}: {value}, n = {least['n']:.0f}. Among layers and foil types, layer "
+        f"{strongest['layer']} on {strongest['foil_type']} foils is the lowest."
     )
 
 

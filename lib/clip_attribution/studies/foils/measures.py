@@ -45,7 +45,7 @@ def scores(table: AblationTable) -> pd.DataFrame:
     One row a measure, ReLU variant, number of layers and foil type.
     """
     located = location_by_layers(table).assign(measure=LOCATION, cosine=np.nan)
-    precise = precision_by_layers(table).assign(measure=PRECISION)
+    precise = precision_by_layers(table).assign(measure=PRECISION, control=np.nan)
     return pd.concat([located, precise], ignore_index=True).rename(columns={"foil_type": "group"})
 
 

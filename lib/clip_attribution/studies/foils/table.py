@@ -148,28 +148,57 @@ def scene_id(pairs: pd.DataFrame) -> pd.Series:
     return pairs["pair_id"].astype(str).str.rsplit(":", n=1).str[0]
 
 
+def twins(table: AblationTable) -> pd.Series:
+    """By the pair_id of each foil, that of its true caption: of the same scene, as many words long.
+
+    Nothing is wrong there at the place of the false word, which makes it the control of whatever
+    is said of that place. Missing for a foil without one.
+    """
+    pairs = table.pairs[table.pairs["error"].isna()]
+    count = table.words.groupby("pair_id").size().reindex(pairs["pair_id"]).to_numpy()
+    same = pd.MultiIndex.from_arrays([scene_id(pairs), count])
+    ids, foil = pairs["pair_id"].to_numpy(), pairs["is_foil"].to_numpy(bool)
+    true = pd.Series(ids[~foil], same[~foil])
+    found = true[~true.index.duplicated()].reindex(same[foil])
+    return pd.Series(found.to_numpy(), ids[foil])
+
+
 def _row(estimate: Estimate, **labels) -> dict:
     return {**labels, **estimate._asdict()}
+
+
+def _controlled(own: pd.Series, control: pd.Series) -> dict:
+    """The mean of a control, and of the paired difference to it with its interval."""
+    net = mean_estimate(own - control)
+    ends = {"net": net.value, "net_low": net.low, "net_high": net.high}
+    return {"control": control.mean(), **ends}
 
 
 def location_by_layers(table: AblationTable, by: str = "foil_type") -> pd.DataFrame:
     """Location accuracy for every ReLU variant, layer count and group of foils.
 
     pairs need is_foil, foil_index and the column `by`. Returns one row a setting and group:
-    variant, layers, the group, value, low, high, n, and `chance`, a random word's accuracy.
+    variant, layers, the group, value, low, high, n, and `chance`, a random word's accuracy;
+    `control`, how often the word at that place is the lowest of the true caption (`twins`), where
+    nothing is wrong, and `net` with net_low and net_high, the paired difference.
     """
     foils = table.pairs[table.pairs["is_foil"] & table.pairs["error"].isna()].set_index("pair_id")
-    own = table.words["pair_id"].isin(foils.index).to_numpy()
-    words, rows = table.words[own], []
+    place, rows = foils["foil_index"], []
+    true = twins(table).reindex(foils.index)
+    own = table.words["pair_id"].isin([*foils.index, *true.dropna()]).to_numpy()
+    words = table.words[own]
     groups = foils.groupby(by, sort=False).groups
     chance = location_chance(words.assign(attribution=table.values[0, 0, own]), foils.index)
     for v, variant in enumerate(table.variants):
         for k in range(table.values.shape[1]):
             scored = words.assign(attribution=table.values[v, k, own])
-            hits = location_hits(scored, foils["foil_index"])
+            hits = location_hits(scored, place)
+            control = location_hits(scored, place.set_axis(true)).set_axis(foils.index)
+            control = control.where(true.notna())
             for group, ids in groups.items():
                 labels = {"variant": variant, "layers": k + 1, by: group}
-                rows.append(_row(mean_estimate(hits[ids]), **labels, chance=chance[ids].mean()))
+                labels |= {"chance": chance[ids].mean()} | _controlled(hits[ids], control[ids])
+                rows.append(_row(mean_estimate(hits[ids]), **labels))
     return pd.DataFrame(rows)
 
 
@@ -202,30 +231,38 @@ def contribution_by_head(table: AblationTable, by: str | None = None) -> pd.Data
 
     Returns one row a layer and head (and group): value is the mean over foils of the foiled
     word's gradient times attention minus the mean of the caption's other words, with its interval;
-    below zero the head speaks against the foiled word.
+    below zero the head speaks against the word at that place. `control` is the same of the true
+    caption (`twins`), `net` with net_low and net_high their paired difference: below zero the head
+    speaks against the word because it is false.
     """
     foils = table.pairs[table.pairs["is_foil"] & table.pairs["error"].isna()].set_index("pair_id")
-    words = table.words
-    index = foils["foil_index"].reindex(words["pair_id"]).to_numpy()
-    own = ~np.isnan(index) & words["seen"].to_numpy()
-    wrong = words["word_index"].to_numpy()[own] == index[own]
-    codes, ids = pd.factorize(words["pair_id"][own])
-    groups = foils[by].reindex(ids).to_numpy() if by else np.zeros(len(ids))
+    true = twins(table).reindex(foils.index)
+    sides = [_gaps(table, list(ids), foils["foil_index"].to_numpy()) for ids in (foils.index, true)]
+    groups = foils[by].to_numpy() if by else np.zeros(len(foils))
     rows = []
-    for (layer, head), values in np.ndenumerate(np.zeros(table.heads.shape[:2])):
-        values = table.heads[layer, head, own].astype(float)
-        gap = _mean_by(values, codes, wrong, len(ids)) - _mean_by(values, codes, ~wrong, len(ids))
+    for layer, head in np.ndindex(table.heads.shape[:2]):
+        own, control = (pd.Series(side[layer, head]) for side in sides)
         for group in pd.unique(groups):
             labels = {"layer": layer, "head": head} | ({by: group} if by else {})
-            rows.append(_row(mean_estimate(gap[groups == group]), **labels))
+            some = groups == group
+            labels |= _controlled(own[some], control[some])
+            rows.append(_row(mean_estimate(own[some]), **labels))
     return pd.DataFrame(rows)
 
 
-def _mean_by(values, codes, chosen, n) -> np.ndarray:
-    """Mean of the chosen values of each code, [n]; NaN where there are none."""
-    total = np.bincount(codes[chosen], values[chosen], n)
-    count = np.bincount(codes[chosen], minlength=n)
-    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+def _gaps(table: AblationTable, captions, place) -> np.ndarray:
+    """What each head gives the word at a place less the mean of the others, [layers, heads, n].
+
+    captions, place: n pair_ids and indices of words; NaN where one of them is missing.
+    """
+    rows = pd.DataFrame({"pair_id": captions, "place": place, "row": range(len(captions))})
+    words = table.words[["pair_id", "word_index"]].assign(at=range(len(table.words)))
+    own = words[table.words["seen"]].merge(rows.dropna(), on="pair_id")
+    shape = table.heads.shape[:2]
+    values = pd.DataFrame(table.heads.reshape(-1, len(words))[:, own["at"]].T.astype(float))
+    chosen = own["word_index"] == own["place"]
+    false, others = (values[some].groupby(own["row"][some]).mean() for some in (chosen, ~chosen))
+    return (false - others).reindex(rows["row"]).to_numpy().T.reshape(*shape, -1)
 
 
 def label_words(words: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
