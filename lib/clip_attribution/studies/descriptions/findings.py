@@ -63,8 +63,9 @@ def finding_trade_off(table: pd.DataFrame) -> str:
     half = 50 * (tasks["high"] - tasks["low"]).mean()
     return (
         f"Of the base's macro-F1 over the tasks remain {listed(parts)}. "
-        f"Below the base: {listed(lost)}. {top}With {tasks['n'].max():.0f} images a task the F1 of one "
-        f"model is known to ± {half:.1f} points on average: read smaller differences as none."
+        f"Below the base: {listed(lost)}. {top}"
+        f"With {tasks['n'].max():.0f} images a task the F1 of one model is known to "
+        f"± {half:.1f} points on average: read smaller differences as none."
     )
 
 
