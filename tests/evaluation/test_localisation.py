@@ -63,7 +63,7 @@ def test_all_of_the_features_moves_the_whole_gap_and_nothing_none(clip, data):
     assert other.value.iloc[0] < 0.5  # another image's description does not fit this one
     table = localisation_table(clip, *data, Alignment(4, 0), n_random=2)
     assert list(table.rotation.unique()) == ["given", "random 0", "random 1"]
-    assert len(table) == 4 * 4 and (table.n == N).all()
+    assert len(table) == 4 * 5 and (table.n == N).all()
     close(table.value, 0)
 
 
