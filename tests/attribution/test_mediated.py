@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from clip_attribution import attribute, load_clip
-from clip_attribution.attribution import batch, mediated
+from clip_attribution.attribution import batch, mediated, path_points
 from clip_attribution.attribution.mediated import PATHS, attribute_paths
 from clip_attribution.errors import UserError
 from clip_attribution.interchange import Alignment
+from clip_attribution.studies.mediated import scene_rows
 
 CAPTIONS = ["a cup of coke", "two dogs", "a state-of-the-art well-lit room", "an umbrella on grass"]
 SITES = (0, 2, "features")
@@ -109,6 +110,35 @@ def test_completeness_gap_and_share_of_rest_are_noted(clip, pairs):
     assert coarse.completeness_gap.abs().max() > done.completeness_gap.abs().max()
 
 
+def test_panels_are_short_where_the_features_move():
+    moved = np.ones((path_points.GRID, 2))
+    moved[40:44, 1] = 100
+    edges = path_points.even_panels(moved, 10)
+    np.testing.assert_allclose(edges[:, 0], np.linspace(0, 1, 11), atol=1e-12)
+    inside = (edges[:, 1] > 40 / path_points.GRID) & (edges[:, 1] < 44 / path_points.GRID)
+    assert inside.sum() >= 5
+    times, weights = path_points.points_between(edges, 5)
+    assert times.shape == weights.shape == (50, 2) and (np.diff(times, axis=0) > 0).all()
+    for power in range(10):  # five Gauss points are exact up to the ninth power
+        np.testing.assert_allclose((times**power * weights).sum(0), 1 / (power + 1), atol=1e-14)
+
+
+def test_panels_come_nearer_to_the_integral_of_a_rough_path():
+    clip, scenes = load_clip(), scene_rows(4, 33)
+    gaps = {}
+    for rule in ("gauss", "panels"):
+        words, done = attribute_paths(clip, scenes, rule=rule, template="")
+        np.testing.assert_allclose(
+            words.whole, words.through + words.around + words.rest, atol=2e-5
+        )
+        gaps[rule] = done.completeness_gap.abs()
+    assert gaps["gauss"].max() > 0.01  # a path whose attention switches between two points
+    assert gaps["panels"].max() < gaps["gauss"].max() / 5
+    assert gaps["panels"].median() < 1e-3
+    whole = attribute(clip, scenes, "mediated", path="whole", rule="panels", template="")[1]
+    np.testing.assert_allclose(whole.completeness_gap.abs(), gaps["panels"], atol=2e-5)
+
+
 def test_no_part_and_the_whole_state(clip, pairs):
     none, all_of_it = (
         attribute_paths(clip, pairs, aligned(1, size), template="")[0] for size in (0, 64)
@@ -174,7 +204,9 @@ def test_the_model_stays_as_it_was_even_after_an_exception(clip, pairs, monkeypa
             "alignment must be an Alignment of .*, not int",
         ),
         ({"n_steps": 0}, "n_steps must be a whole number"),
-        ({"n_step": 5}, "has no option 'n_step': it takes path, alignment, n_steps"),
+        ({"n_step": 5}, "has no option 'n_step': it takes path, alignment, n_steps, rule"),
+        ({"rule": "simpson"}, "unknown rule 'simpson': choose from gauss, panels"),
+        ({"rule": "panels", "n_steps": 12}, "takes n_steps in multiples of 5, not 12"),
     ],
 )
 def test_unusable_options(clip, pairs, options, reason):

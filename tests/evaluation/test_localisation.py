@@ -63,8 +63,10 @@ def test_all_of_the_features_moves_the_whole_gap_and_nothing_none(clip, data):
     assert other.value.iloc[0] < 0.5  # another image's description does not fit this one
     table = localisation_table(clip, *data, Alignment(4, 0), n_random=2)
     assert list(table.rotation.unique()) == ["given", "random 0", "random 1"]
-    assert len(table) == 4 * 4 and (table.n == N).all()
-    close(table.value, 0)
+    assert len(table) == 4 * 5 and (table.n == N).all()
+    gaps = table.value[table.measure == "gap"]
+    close(table.value[table.measure != "gap"], 0)
+    assert gaps.nunique() == 1 and gaps.iloc[0] > 1  # of the model, whatever the subspace
 
 
 def test_a_pair_of_the_same_tokens_is_no_success(clip, data):

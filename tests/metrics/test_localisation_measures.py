@@ -26,6 +26,7 @@ def test_measures_by_hand():
     assert found.value["interchange accuracy", "down"] == 0.5
     assert found.value["gap moved", "up"] == pytest.approx(5 / 8)
     assert found.value["gap moved", "down"] == pytest.approx(9 / 8)
+    assert found.value["gap", "both"] == pytest.approx((SCORES.description - SCORES.caption).mean())
     assert (found.n == 4).all() and (found.low <= found.value).all()
 
 

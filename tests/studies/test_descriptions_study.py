@@ -61,7 +61,7 @@ def test_every_way_runs_from_its_starts_and_is_read_back(prepared, cache, runs):
     assert counts == {
         "behavioural LoRA": 2,
         "IIT-DAS LoRA": 2,
-        "joint LoRA": 2,
+        "joint LoRA": 1,
         "behavioural full": 1,
         "IIT-DAS full": 1,
         FROZEN: 1,
@@ -110,9 +110,28 @@ def test_subspaces_stand_beside_their_baselines(localised, runs):
     kinds = localised.groupby("variant")["subspace"].unique().map(set)
     assert kinds["IIT-DAS LoRA"] == {TRAINED, RANDOM, OTHER}
     assert kinds["behavioural LoRA"] == {RANDOM, f"{RANDOM}, another image"}
-    assert TRAINED in kinds[FROZEN] and set(localised["direction"]) == {"up", "down"}
+    assert TRAINED in kinds[FROZEN] and set(localised["direction"]) == {"up", "down", "both"}
     said = descriptions.finding_localisation(localised)
     assert f"{FROZEN}, its own subspace: interchange accuracy" in said
+
+
+def test_what_is_asked_of_the_gap_is_counted_in_both_directions():
+    rows = [
+        ("IIT-DAS LoRA", TRAINED, start, measure, direction, value)
+        for start, ends in enumerate([(0.95, 1.4), (2.0, 0.89)])
+        for measure, direction, value in [
+            ("gap moved", "up", ends[0]),
+            ("gap moved", "down", ends[1]),
+            ("gap", "both", 3.0 + start),
+        ]
+    ]
+    frame = pd.DataFrame(
+        rows, columns=["variant", "subspace", "start", "measure", "direction", "value"]
+    )
+    said = descriptions.finding_gap(frame)
+    assert "a gap of 3.0 to 4.0 logits at least 0.9 is moved both ways in 1 of 2 starts" in said
+    said = descriptions.finding_gap(frame.assign(subspace=RANDOM))
+    assert "at most 0.7 is moved both ways in 0 of 2 starts" in said
 
 
 def test_published_rows_stand_beside_the_measured_ones_and_are_marked(table):

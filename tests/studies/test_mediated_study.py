@@ -71,8 +71,11 @@ def test_controls_are_random_subspaces_of_the_first_trained_start(clip, models):
         (TRAINED, 1),
         (RANDOM, 0),
         (RANDOM, 1),
+        (RANDOM, 0),
+        (RANDOM, 1),
     ]
-    first, second = (m.alignment.rotation for m in models[3:])
+    assert [m.name for m in models[3:]] == ["plain", "plain", "other", "other"]
+    first, second = (m.alignment.rotation for m in models[3:5])
     assert torch.allclose(first @ first.T, torch.eye(128), atol=1e-5)
     assert not torch.allclose(first, second) and models[3].alignment.size == 64
     (again, _) = random_subspaces(clip, HALF, 2)
@@ -99,17 +102,18 @@ def test_a_run_is_read_from_its_folder(clip, tmp_path):
 
 def test_r_runs_over_word_types_of_known_truth(measured):
     correlations, words, gaps = measured
-    assert len(correlations) == 5 * 4 and correlations["n"].eq(8).all()
-    own = words[(words["model"] == "plain") & words["truth"].notna()]
+    assert len(correlations) == 7 * 4 and correlations["n"].eq(8).all()
+    own = words[words["subspace"].eq(IDENTITY) & words["truth"].notna()]
     means = own.groupby("word")[["through", "truth"]].mean()
     wanted = np.corrcoef(means["through"], means["truth"])[0, 1]
-    row = correlations[(correlations["model"] == "plain") & (correlations["path"] == "through")]
+    row = correlations[(correlations["subspace"] == IDENTITY) & (correlations["path"] == "through")]
     assert np.isclose(row["value"].iloc[0], wanted) and row["types"].iloc[0] == len(means)
     whole = words[["through", "around", "rest"]].sum(axis=1)
     np.testing.assert_allclose(words["whole"], whole, atol=1e-4)
-    assert gaps["share_of_rest"].between(0.01, 0.9).all() and len(gaps) == 5
+    assert gaps["share_of_rest"].between(0.01, 0.9).all() and len(gaps) == 7
+    assert ((gaps["largest"] < 1e-3) <= (gaps["complete"] == 1)).all()
     assert "neither through nor around" in mediated.finding_gaps(gaps, 3)
-    plain = correlations[correlations["model"] == "plain"]["value"].to_numpy()
+    plain = correlations[correlations["subspace"] == IDENTITY]["value"].to_numpy()
     same = correlations[correlations["subspace"] == TRAINED]["value"].to_numpy()
     np.testing.assert_allclose(same, np.tile(plain, 2), atol=1e-5)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import interchange_oracles as slow
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch.nn.functional import softplus
 
 from clip_attribution import load_clip
+from clip_attribution.datasets import concadia
 from clip_attribution.errors import UserError
 from clip_attribution.interchange import Alignment
 from clip_attribution.models.fingerprint import hash_of_weights
@@ -241,6 +243,17 @@ def test_a_run_leaves_plain_weights_adapters_alignment_and_log(
         tune(clip, texts, tmp_path, preset="scenes", **own | {"seed": 5})
 
 
+def test_step_0_measured_before_is_not_measured_again(clip, texts, tmp_path, monkeypatch):
+    first = tune(clip, texts, tmp_path / "a", preset="scenes", **FAST)
+    known = {k: v for k, v in first.log.to_dict("records")[0].items() if k not in ("step", "loss")}
+    known = {k: None if v != v else v for k, v in known.items()}
+    calls, evaluate = [], running.evaluate
+    monkeypatch.setattr(running, "evaluate", lambda *a: calls.append(a) or evaluate(*a))
+    tune(clip, texts, tmp_path / "b", preset="scenes", first=known, **FAST)
+    assert len(calls) == len(first.log) - 1
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
 def test_the_best_evaluated_step_is_kept_as_a_copy(clip, texts, tmp_path, monkeypatch):
     shares = iter([0.2, 0.9, 0.4])
     kept = []
@@ -398,12 +411,18 @@ def test_scene_tasks_are_scored_and_the_trade_off_weighs_them(clip, texts, tmp_p
 # --- the command ---
 
 
-def write_job(folder, frame):
-    """Arguments of a small run of the command on a table and a config in files."""
-    frame.to_csv(folder / "texts.csv", index=False)
+def write_job(folder, frame=None):
+    """Arguments of a small run of the command on files: a table, or Concadia's own without one."""
+    data = folder / "texts.csv"
+    if frame is None:
+        data = folder / "concadia"
+        data.mkdir()
+        concadia.write(data, 40, 5, 64)
+    else:
+        frame.to_csv(data, index=False)
     (folder / "config.json").write_text(json.dumps(tiny.config(1, 4)))
     fast = ["--steps", "12", "--batch", "4", "--eval-every", "5", "--rank", "2", "--lr", "0.01"]
-    place = ["--data", str(folder / "texts.csv"), "--model", "tiny", "--device", "cpu", "--quiet"]
+    place = ["--data", str(data), "--model", "tiny", "--device", "cpu", "--quiet"]
     return [*place, "--model-config", str(folder / "config.json"), "--preset", "scenes", *fast]
 
 
@@ -424,9 +443,53 @@ def test_the_command_says_what_it_left_out_and_refuses_in_one_line(tmp_path, fra
     assert capsys.readouterr().err.strip().splitlines()[-1].count("no site 9") == 1
 
 
+def test_the_command_trains_on_concadias_layout_and_keeps_bad_rows_apart(tmp_path, capsys):
+    job = write_job(tmp_path)
+    file = tmp_path / "concadia/wiki_split.json"
+    content = json.loads(file.read_text())
+    rows = [row for row in content["images"] if row["split"] == "train"]
+    rows[0]["caption"]["raw"] = " "
+    rows[1]["description"]["raw"] = rows[1]["caption"]["raw"]
+    rows[3]["description"]["raw"] = "a red anchor on sand " * 40  # cut, as CLIP cuts it
+    file.write_text(json.dumps(content))
+    (tmp_path / "concadia/resized" / rows[2]["filename"]).unlink()
+    assert main([*job, "--out", str(tmp_path / "run")]) == 0
+    left_out = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(left_out) == 3 and all(line.startswith("left out 1 rows: ") for line in left_out)
+    for part in ("the caption is empty", rows[2]["filename"], "the same tokens"):
+        assert sum(part in line for line in left_out) >= 1, part
+    log = read_rows(tmp_path / "run/log.jsonl")
+    assert log[-1]["step"] == 12 and {"val_preference", "test_preference"} <= set(log[-1])
+
+
+@pytest.mark.skipif("CLIP_BENCHMARKS" not in os.environ, reason="needs the official files")
+def test_the_command_trains_on_the_official_files(tmp_path, capsys):
+    official = Path(os.environ["CLIP_BENCHMARKS"]) / "concadia"
+    if not official.is_dir():
+        pytest.skip("no Concadia")
+    content = json.loads((official / "wiki_split.json").read_text())
+    for number, row in enumerate(content["images"]):  # the part at hand is of the val split alone
+        row["split"] = ("train", "val", "test")[number % 3]
+    (tmp_path / "wiki_split.json").write_text(json.dumps(content))
+    job = write_job(tmp_path, scene_texts(1, 1, 1))
+    job[job.index("--data") + 1] = str(tmp_path)
+    job += ["--images", str(official / "resized"), "--out", str(tmp_path / "run")]
+    assert main(job) == 0
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert facts["steps"] == 12 and facts["chosen"]["val_ties"] >= 0
+    assert "left out" not in capsys.readouterr().err.replace("the same tokens", "")
+
+
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, frame):
-    job = [*write_job(tmp_path, frame), "--objective", "joint", "--adapters", "lora"]
+@pytest.mark.parametrize("official", [False, True])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, frame, official):
+    job = [
+        *write_job(tmp_path, None if official else frame),
+        "--objective",
+        "joint",
+        "--adapters",
+        "lora",
+    ]
     job += ["--steps", "60", "--save-every", "2"]
     assert main([*job, "--out", str(tmp_path / "whole")]) == 0
     out = tmp_path / "cut"

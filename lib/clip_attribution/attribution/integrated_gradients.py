@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from ..trace.inputs import embedding_layer, frozen, given_embeddings, text_features
+from .path_points import AT_ONCE
 from .registry import method
-
-AT_ONCE = 64  # points of paths in one pass forward and back: bounds memory
 
 
 @method(

@@ -13,7 +13,8 @@ and `share_of_rest` of the pairs say how far the three sum to S(x) - S(x'), and 
 absolute values is the rest's.
 
 Options: path (whole, through, around, rest), alignment (default: the first half of the coordinates
-after the last but one block, unrotated), n_steps.
+after the last but one block, unrotated), n_steps, rule (of `path_points`: gauss, as in the public
+code, or panels, which is nearer to the integral where the path is rough).
 
 Sign: above zero the token raises the score by this path, below zero it lowers it.
 
@@ -35,7 +36,8 @@ from ..trace.inputs import embedding_layer, frozen, given_embeddings
 from ..trace.pooling import encode_text, text_rows
 from ..trace.reading import widen
 from .batch import run
-from .integrated_gradients import AT_ONCE, baseline, integrated_gradients, score_change
+from .integrated_gradients import baseline, integrated_gradients, score_change
+from .path_points import AT_ONCE, path_points
 from .registry import get_method, method
 
 PATHS = ("whole", "through", "around", "rest")
@@ -49,37 +51,36 @@ PATHS = ("whole", "through", "around", "rest")
     towers=("text",),
     score="logit",
     reads="input",
-    options=("path", "alignment", "n_steps"),
+    options=("path", "alignment", "n_steps", "rule"),
 )
-def mediated(view, path: str = "through", alignment=None, n_steps: int = 50):
+def mediated(view, path="through", alignment=None, n_steps: int = 50, rule: str = "gauss"):
     """Values a token, [B, 1, n], on the logit scale; notes the gap and the share of rest [B]."""
     if path not in PATHS:
         raise UserError(f"unknown path {path!r}: choose from {', '.join(PATHS)}")
-    if path == "whole":
+    if path == "whole" and rule == "gauss":
         return integrated_gradients(view, n_steps)
-    return parts(view, alignment, n_steps)[:, PATHS.index(path), None]
+    return parts(view, alignment, n_steps, rule)[:, PATHS.index(path), None]
 
 
-def parts(view, alignment=None, n_steps: int = 50) -> Tensor:
+def parts(view, alignment=None, n_steps: int = 50, rule: str = "gauss") -> Tensor:
     """The values of all `PATHS` in one pass, float32 [B, 4, n]; notes as of `mediated`.
 
-    Raises UserError on a number of steps below 1, and on a site or size that the tower lacks.
+    Raises UserError on points that `path_points` refuses, and on a site or size that the tower
+    lacks.
     """
-    if not isinstance(n_steps, int) or n_steps < 1:
-        raise UserError(f"n_steps must be a whole number of at least 1, not {n_steps!r}")
     site, columns = subspace(view.clip, alignment)
     base = baseline(view)
     with torch.no_grad():
         start, stop = (embedding_layer(view.model)(ids) for ids in (base, view.ids))
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    points, weights = path_points(view, start, stop, n_steps, rule)
     at_once = max(1, AT_ONCE // len(view.ids))
     total = torch.zeros(3, *view.ids.shape, device=view.ids.device)
     for first in range(0, n_steps, at_once):
-        times = (nodes[first : first + at_once] + 1) / 2
-        x = torch.cat([start + float(t) * (stop - start) for t in times])
-        found = gradients(view, x, site, columns).unflatten(1, (len(times), -1))  # [3, k, B, n, d]
-        share = torch.tensor(weights[first : first + at_once] / 2, device=x.device)
-        total += torch.einsum("pkbnd,bnd,k->pbn", found, widen(stop - start), share.to(found.dtype))
+        times = torch.from_numpy(points[first : first + at_once]).to(start)[..., None, None]
+        x = (start + times * (stop - start)).flatten(0, 1)
+        found = gradients(view, x, site, columns).unflatten(1, times.shape[:2])  # [3, k, B, n, d]
+        share = torch.from_numpy(weights[first : first + at_once]).to(found)
+        total += torch.einsum("pkbnd,bnd,kb->pbn", found, widen(stop - start), share)
     whole = total.sum(0)
     view.notes["completeness_gap"] = whole.sum(-1) - score_change(view, base)
     view.notes["share_of_rest"] = total[2].abs().sum(-1) / total.abs().sum((0, 2))
@@ -141,7 +142,7 @@ def keep(cut: list[Tensor], out: Tensor) -> Tensor:
     return cut[1]
 
 
-def attribute_paths(clip, pairs, alignment=None, n_steps: int = 50, **options):
+def attribute_paths(clip, pairs, alignment=None, n_steps: int = 50, rule="gauss", **options):
     """The words by every path in one pass: whole, through, around and rest.
 
     options: those of `attribute` that are no method's (template, batch_size, image_root, level
@@ -150,7 +151,7 @@ def attribute_paths(clip, pairs, alignment=None, n_steps: int = 50, **options):
     """
 
     def channels(view):
-        return parts(view, alignment, n_steps)
+        return parts(view, alignment, n_steps, rule)
 
     words, pairs, values = run(clip, pairs, channels, range(3), get_method("mediated"), **options)
     words[list(PATHS)] = values.astype(np.float64)

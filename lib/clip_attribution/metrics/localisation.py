@@ -7,7 +7,10 @@ of the base text b with the subspace of the source text s (`interchange`).
     gap moved              up: mean(DII(cap <- des) - C(cap)) / mean(C(des) - C(cap))
                            down: mean(DII(des <- cap) - C(des)) / mean(C(cap) - C(des))
 
-1 is a gap closed, more than 1 is one overturned. The measures are ours.
+    gap                    mean(C(des) - C(cap)), on the scale of the scores
+
+1 is a gap closed, more than 1 is one overturned; the smaller the gap, the less either share means.
+The measures are ours.
 """
 
 import pandas as pd
@@ -18,7 +21,7 @@ DIRECTIONS = {"up": ("caption", "description", 1), "down": ("description", "capt
 
 
 def localisation(scores: pd.DataFrame, images=None, seed: int = 0) -> pd.DataFrame:
-    """Interchange accuracy and gap moved, in both directions.
+    """Interchange accuracy and gap moved, in both directions, and the gap itself.
 
     Parameters
     ----------
@@ -46,4 +49,6 @@ def localisation(scores: pd.DataFrame, images=None, seed: int = 0) -> pd.DataFra
         }
         for measure, estimate in estimates.items():
             rows.append({"measure": measure, "direction": direction, **estimate._asdict()})
+    gap = ratio_estimate(scores["description"] - scores["caption"], None, images, seed)
+    rows.append({"measure": "gap", "direction": "both", **gap._asdict()})
     return pd.DataFrame(rows)

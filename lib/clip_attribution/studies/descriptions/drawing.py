@@ -22,7 +22,7 @@ def training_step():
     score(left, 0.26, "C(cap)", ORANGE)
     score(left, 0.74, "C(des)", BLUE)
     left.text(0.5, 0.95, "lower     <     higher", ha="center", va="center", size=SMALL, color=INK)
-    score(right, 0.26, "C(cap ← des)", ORANGE)
+    score(right, 0.26, "C(cap ← des)", ORANGE, half=0.24)
     swapped(right)
     above = "should exceed C(cap); the other way\nround, C(des ← cap) falls below C(des)"
     right.text(0.5, 0.95, above, ha="center", va="center", size=SMALL, color=INK)
@@ -39,10 +39,12 @@ def tower(ax, x: float, word: str, colour) -> None:
         arrow(ax, (x, low), (x, high))
 
 
-def score(ax, x: float, word: str, colour) -> None:
+def score(ax, x: float, word: str, colour, half: float = 0.2) -> None:
     """The score that a tower ends in."""
-    arrow(ax, (x, LEVELS[-1] + 0.07), (x, 0.8))
-    box = FancyBboxPatch((x - 0.2, 0.8), 0.4, 0.08, "round,pad=0.01", fc="white", ec=colour, lw=0.8)
+    arrow(ax, (x, LEVELS[-1] + 0.07), (x, 0.785))
+    box = FancyBboxPatch(
+        (x - half, 0.8), 2 * half, 0.08, "round,pad=0.01", fc="white", ec=colour, lw=0.8
+    )
     ax.add_patch(box)
     ax.text(x, 0.84, word, ha="center", va="center", size=SMALL, color=INK)
 

@@ -13,6 +13,8 @@ NAMED = {
     RANDOM: "random subspaces",
     OTHER: "its own subspace, source of another image",
 }
+LEAST, MOST = 0.9, 0.7  # shares of the gap that a trained subspace, and a random one, should move
+CEILING = 0.99  # macro-F1 above which a task has no room left
 EVEN = 0.45, 0.62  # the preference that counts as none
 
 
@@ -55,12 +57,38 @@ def finding_trade_off(table: pd.DataFrame) -> str:
     parts = [f"{name} {value:.0%}" for name, value in order.items()]
     lost = [name for name, value in order.items() if value < 1]
     tasks = table[table["measure"].str.startswith("F1 ")]
+    base = tasks[tasks["variant"] == BASE]
+    full = base.loc[base["value"] >= CEILING, "measure"].str.removeprefix("F1 ").tolist()
+    top = f"At its ceiling in the base, so unable to show a gain: {listed(full)}. " if full else ""
     half = 50 * (tasks["high"] - tasks["low"]).mean()
     return (
         f"Of the base's macro-F1 over the tasks remain {listed(parts)}. "
-        f"Below the base: {listed(lost)}. With {tasks['n'].max():.0f} images a task the F1 of one "
-        f"model is known to ± {half:.1f} points on average: read smaller differences as none."
+        f"Below the base: {listed(lost)}. {top}"
+        f"With {tasks['n'].max():.0f} images a task the F1 of one model is known to "
+        f"± {half:.1f} points on average: read smaller differences as none."
     )
+
+
+def finding_gap(localised: pd.DataFrame) -> str:
+    """How wide the gap is that is moved, way by way, and which shares reach what is asked of them.
+
+    Asked: a trained subspace moves at least 0.9 of it both up and down, a random one at most 0.7.
+    """
+    lines = []
+    own = localised[
+        (localised["variant"] != FROZEN) & localised["subspace"].isin([TRAINED, RANDOM])
+    ]
+    for (variant, subspace), part in own.groupby(["variant", "subspace"], sort=False):
+        gaps = part[part["measure"] == "gap"].groupby("start")["value"].mean()
+        moved = part[part["measure"] == "gap moved"].groupby(["start", "direction"])["value"].mean()
+        ends = moved.unstack()
+        met = (ends >= LEAST).all(axis=1) if subspace == TRAINED else (ends <= MOST).all(axis=1)
+        asked = f"at least {LEAST}" if subspace == TRAINED else f"at most {MOST}"
+        lines.append(
+            f"{variant}, {NAMED[subspace]}: of a gap of {gaps.min():.1f} to {gaps.max():.1f} "
+            f"logits {asked} is moved both ways in {met.sum()} of {len(met)} starts"
+        )
+    return "\n".join(lines)
 
 
 def finding_localisation(localised: pd.DataFrame) -> str:

@@ -111,16 +111,16 @@ def tuned_runs(
 ) -> list[TunedRun]:
     """Train the base in every way, from several starts; a second call reads back.
 
-    starts: seeds of the ways with LoRA, the first one for the rotation alone; full_starts: those
-    of full training, which costs several times as much. steps: of each run, evaluated three times
-    on the way; None for the preset's. options: of `tune`. variants: {name: options}, `WITH_FROZEN`
-    by default.
+    starts: seeds of both objectives with LoRA, the first one for the rotation alone; full_starts:
+    those of full training, which costs several times as much, and of the joint objective. steps: of
+    each run, evaluated three times on the way; None for the preset's. options: of `tune`. variants:
+    {name: options}, `WITH_FROZEN` by default.
     """
     variants = WITH_FROZEN if variants is None else variants
     jobs = [
         (name, own, seed)
         for name, own in variants.items()
-        for seed in {"full": full_starts, "none": starts[:1]}.get(own["adapters"], starts)
+        for seed in starts_of(own, starts, full_starts)
     ]
     found, common = [], {"tasks": prepared.tasks, "preset": prepared.preset, **options}
     if steps:
@@ -129,5 +129,20 @@ def tuned_runs(
     for name, own, seed in tqdm(jobs, "runs", disable=not progress):
         chosen = common | own | {"seed": seed}
         folder = folder_for(*place, cache, **chosen)
-        found.append(TunedRun(name, seed, tune(*place, folder, progress=progress, **chosen)))
+        first = step_0(found[0].tuned) if found else None  # all begin with the same model
+        tuned = tune(*place, folder, progress=progress, first=first, **chosen)
+        found.append(TunedRun(name, seed, tuned))
     return found
+
+
+def starts_of(way: dict, starts, full_starts):
+    """The seeds of one way of training: all of them for the two objectives with LoRA."""
+    if way["adapters"] == "none":
+        return starts[:1]
+    return full_starts if way["adapters"] == "full" or way["objective"] == "joint" else starts
+
+
+def step_0(tuned: Tuned) -> dict:
+    """What a run's log has of the model that it began with, step and loss apart."""
+    row = tuned.log.to_dict("records")[0]
+    return {k: None if v != v else v for k, v in row.items() if k not in ("step", "loss")}

@@ -4,6 +4,7 @@ import pandas as pd
 
 from ...metrics.intervals import in_words
 from .runs import RANDOM
+from .tables import COMPLETE
 
 
 def finding_split(summary: pd.DataFrame) -> str:
@@ -26,7 +27,8 @@ def finding_gaps(gaps: pd.DataFrame, n_steps: int) -> str:
     """How complete the integrals are, and how much belongs to neither through nor around."""
     return (
         f"With {n_steps} points the attributions' sum differs from the change of the score by "
-        f"{gaps['gap'].median():.2g} logits at the median, by {gaps['largest'].max():.2g} at most. "
+        f"{gaps['gap'].median():.2g} logits at the median, by {gaps['largest'].max():.2g} at most; "
+        f"it is below {COMPLETE:g} for {gaps['complete'].mean():.0%} of the texts. "
         f"Other positions carry {gaps['share_of_rest'].min():.0%} to "
         f"{gaps['share_of_rest'].max():.0%} of the absolute values: the rest, which is neither "
         "through nor around."

@@ -22,12 +22,12 @@ class Tuned(NamedTuple):
     subspace: str = TRAINED
 
 
-def tuned_models(clip, runs: str = "", cache: str = "", starts: int = 0) -> list[Tuned]:
+def tuned_models(clip, runs="", cache="", starts: int = 0, steps: int = 200) -> list[Tuned]:
     """The tuned models in the folders below `runs`, in order.
 
-    Without any, `starts` of each of `OBJECTIVES` are trained on the embedded world, from an even
-    base, and kept in `cache`; with 0 starts the given model is explained as it is. A run's folder
-    holds `model.safetensors`, `run.json` and, where a subspace was trained with it,
+    Without any, `starts` of each of `OBJECTIVES` are trained `steps` steps on the embedded world,
+    from an even base, and kept in `cache`; with 0 starts the given model is explained as it is. A
+    run's folder holds `model.safetensors`, `run.json` and, where a subspace was trained with it,
     `alignment.safetensors` (see `training.descriptions`). Without one half of the coordinates
     after the last block but one stands in, unrotated.
     """
@@ -43,20 +43,24 @@ def tuned_models(clip, runs: str = "", cache: str = "", starts: int = 0) -> list
         found.append(Tuned(name or file.parent.name, start, own, alignment, subspace))
     if found or not starts:
         return found or [Tuned(clip.name, 0, clip, Alignment.half(clip), IDENTITY)]
-    return trained_on_scenes(clip, Path(cache) / "mediated", starts)
+    return trained_on_scenes(clip, Path(cache) / "mediated", starts, steps)
 
 
-def trained_on_scenes(clip, cache: Path, starts: int) -> list[Tuned]:
-    """The even base and `starts` tuned models of each objective, trained on scenes with LoRA."""
+def trained_on_scenes(clip, cache: Path, starts: int, steps: int) -> list[Tuned]:
+    """The even base and `starts` tuned models of each objective, trained on scenes with LoRA.
+
+    Nothing is selected: the last step is kept.
+    """
     from ...training.descriptions import even_base, read_texts, scene_texts, tune
 
-    texts, _ = read_texts(clip, scene_texts(), keep=cache / "features")
-    base = even_base(clip, texts, cache / "even").clip
+    texts, _ = read_texts(clip, scene_texts(3000, 100, 1), keep=cache / "features")
+    base = even_base(clip, texts, cache / "even", steps=150, eval_every=150).clip
     found = [Tuned("even base", 0, base, Alignment.half(base), IDENTITY)]
     for objective, title in OBJECTIVES.items():
         for seed in range(starts):
             out = cache / f"{objective}-lora-{seed}"
-            own = tune(base, texts, out, preset="scenes", objective=objective, seed=seed)
+            last = {"steps": steps, "eval_every": steps, "select_on": "last"}
+            own = tune(base, texts, out, preset="scenes", objective=objective, seed=seed, **last)
             place = own.alignment or Alignment.half(own.clip)
             subspace = TRAINED if own.alignment else IDENTITY
             found.append(Tuned(f"{title} LoRA", seed, own.clip, place, subspace))
@@ -70,12 +74,9 @@ def random_subspaces(clip, alignment: Alignment, n: int, seed: int = 0) -> list[
 
 
 def with_controls(models: list[Tuned], n: int = 3, seed: int = 0) -> list[Tuned]:
-    """The models, and n random subspaces of the first start of each trained one.
-
-    Where none was trained, of the first model.
-    """
+    """The models, and n random subspaces of the first and of each trained one's first start."""
     first = {one.name: one for one in reversed(models) if one.subspace == TRAINED}
-    own = [one for one in models if first.get(one.name) is one] or models[:1]
+    own = models[:1] + [one for one in models[1:] if first.get(one.name) is one]
     return models + [
         one._replace(alignment=control, start=number, subspace=RANDOM)
         for one in own

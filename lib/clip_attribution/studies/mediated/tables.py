@@ -19,6 +19,7 @@ from ...scenes import scene_caption
 from .runs import RANDOM, Tuned
 
 REGISTERS = {"seen": "description", "about": "caption"}
+COMPLETE = 1e-3  # logits: a gap below it is none
 CONTENT = ("NOUN", "ADJ", "PROPN")
 
 
@@ -58,9 +59,9 @@ def rows_facts(rows: pd.DataFrame, seed: int) -> dict:
     return {"name": f"embedded world, seed {seed}", "n": len(rows), "hash": digest(content)}
 
 
-def word_values(clip, rows: pd.DataFrame, alignment, n_steps: int = 50):
+def word_values(clip, rows: pd.DataFrame, alignment, n_steps: int = 50, rule: str = "gauss"):
     """(words, pairs): every word with its value by every path, its kind, register and truth."""
-    words, pairs = attribute_paths(clip, rows, alignment, n_steps, template="")
+    words, pairs = attribute_paths(clip, rows, alignment, n_steps, rule, template="")
     known = pd.DataFrame(
         [
             {"pair_id": row.pair_id, "image": row.image, "register": row.register} | word
@@ -72,21 +73,29 @@ def word_values(clip, rows: pd.DataFrame, alignment, n_steps: int = 50):
     return words.assign(word=words["text"].str.lower().str.rstrip(".")), pairs
 
 
-def truth_correlations(models: list[Tuned], rows: pd.DataFrame, n_steps: int = 50, seed: int = 0):
+def truth_correlations(
+    models: list[Tuned], rows: pd.DataFrame, n_steps: int = 50, seed: int = 0, rule: str = "gauss"
+):
     """(correlations, words, gaps) of every model.
 
     correlations: one row a model, start, subspace and path: Pearson's r over word types of the mean
     attribution and the truth, its interval over images, the number of types, and the band of r with
     the truth handed to random words. words: `word_values` of all of them. gaps: per model the
-    largest and the median completeness gap, and the mean share of the rest.
+    median and the largest completeness gap in logits, the share of texts whose gap is below
+    `COMPLETE`, and the mean share of the rest. n_steps, rule: of `attribution.path_points`.
     """
     found, every, gaps = [], [], []
     for one in models:
-        words, pairs = word_values(one.clip, rows, one.alignment, n_steps)
+        words, pairs = word_values(one.clip, rows, one.alignment, n_steps, rule)
         labels = {"model": one.name, "start": one.start, "subspace": one.subspace}
         every.append(words.assign(**labels))
         gap, rest = pairs["completeness_gap"].abs(), pairs["share_of_rest"].mean()
-        gaps.append(labels | {"gap": gap.median(), "largest": gap.max(), "share_of_rest": rest})
+        found_gaps = {
+            "gap": gap.median(),
+            "largest": gap.max(),
+            "complete": (gap < COMPLETE).mean(),
+        }
+        gaps.append(labels | found_gaps | {"share_of_rest": rest})
         truth = words.dropna(subset=["truth"]).groupby("word")["truth"].mean()
         for path in PATHS:
             values = words.rename(columns={path: "value"})[["image", "word", "value"]]

@@ -1,6 +1,7 @@
 """What is measured while training: descriptions over captions, transfer, their trade-off."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,23 +61,37 @@ def preference(caption: Tensor, description: Tensor) -> dict:
     }
 
 
-def predict(model, task: Task, device) -> np.ndarray:
-    """The class [n] of each image by the highest cosine; a class is the mean of its prompts."""
+def class_heads(model, task: Task, device) -> Tensor:
+    """Unit vectors [classes, D], a class the mean of its prompts."""
     features = normalize(encode_ids(model, task.prompts, device), dim=-1)
     classes = int(task.classes.max()) + 1
     heads = torch.zeros(classes, features.shape[1], device=device, dtype=features.dtype)
-    heads = normalize(heads.index_add(0, task.classes.to(device), features), dim=-1)
+    return normalize(heads.index_add(0, task.classes.to(device), features), dim=-1)
+
+
+def predict(model, task: Task, device, heads: Tensor | None = None) -> np.ndarray:
+    """The class [n] of each image by the highest cosine; heads: `class_heads`, if known."""
+    heads = class_heads(model, task, device) if heads is None else heads
     return (task.images.to(device).to(heads) @ heads.T).argmax(-1).cpu().numpy()
 
 
-def task_f1(model, tasks: list[Task], device) -> dict[str, float]:
-    """Macro-F1 of each task."""
-    return {
-        task.name: float(
-            f1_score(task.labels.numpy(), predict(model, task, device), average="macro")
-        )
-        for task in tasks
-    }
+def task_f1(model, tasks: list[Task], device, known: list[tuple[Task, Tensor]]) -> dict:
+    """Macro-F1 of each task. known: tasks with their `class_heads`, by this model; grows."""
+    found = {}
+    for task in tasks:
+        same = (own for other, own in known if same_prompts(task, other))
+        heads = next(same, None)
+        if heads is None:
+            heads = class_heads(model, task, device)
+            known.append((task, heads))
+        predicted = predict(model, task, device, heads)
+        found[task.name] = float(f1_score(task.labels.numpy(), predicted, average="macro"))
+    return found
+
+
+def same_prompts(task: Task, other: Task) -> bool:
+    """Whether two tasks have the same classes with the same prompts."""
+    return torch.equal(task.prompts, other.prompts) and torch.equal(task.classes, other.classes)
 
 
 def evaluate(model, texts: dict[str, Texts], tasks: dict[str, list[Task]], first, device) -> dict:
@@ -85,11 +100,11 @@ def evaluate(model, texts: dict[str, Texts], tasks: dict[str, list[Task]], first
     first: the row of the untuned model, which the transfer is relative to; None for its own.
     Without tasks the trade-off is the preference.
     """
-    row: dict = {}
+    row, heads = dict[str, Any](), list[tuple[Task, Tensor]]()
     with evaluating(model):
         for split, own in texts.items():
             found = preference(*text_scores(model, own, device))
-            f1 = task_f1(model, tasks.get(split, []), device)
+            f1 = task_f1(model, tasks.get(split, []), device, heads)
             found |= {f"f1_{name}": value for name, value in f1.items()}
             row |= {f"{split}_{name}": value for name, value in found.items()}
             begin = row if first is None else first

@@ -13,7 +13,7 @@ from .. import distributed
 from ..adapters import adapters_of, add_adapters, merge_adapters, save_adapters
 from ..checkpoint import load_checkpoint, save_checkpoint, save_final
 from .evaluation import evaluate
-from .examples import TRAIN, VAL, Texts
+from .examples import TRAIN, VAL
 from .losses import example_losses, triplet_losses
 from .options import FULL, IIT, JOINT, LAST, LORA
 
@@ -33,9 +33,9 @@ class Rotation(nn.Module):
 class Run:
     """One run; given a Clip whose model is its own to change."""
 
-    def __init__(self, clip, texts: dict[str, Texts], tasks, cfg: dict, rank=0, world=1):
+    def __init__(self, clip, texts: dict, tasks, cfg: dict, rank=0, world=1, first=None):
         self.clip, self.model, self.cfg = clip, clip.model, cfg
-        self.tasks, self.rank, self.world = tasks, rank, world
+        self.tasks, self.rank, self.world, self.untuned = tasks, rank, world, first
         self.rotation = make_rotation(clip, cfg)
         self.trained = prepare(self.model, self.rotation, cfg)
         self.train = texts[TRAIN].take(drawn(len(texts[TRAIN].rows), cfg["sample"], True))
@@ -120,7 +120,10 @@ class Run:
     def look(self, step: int) -> dict:
         """Evaluate; keeps a copy of what is trained where it is the best so far. Row of the log."""
         losses, device = self.state["losses"], self.clip.device
-        found = evaluate(self.model, self.held_out, self.tasks, self.state["first"], device)
+        found = self.untuned if step == 0 else None
+        found = found or evaluate(
+            self.model, self.held_out, self.tasks, self.state["first"], device
+        )
         row = {"step": step, "loss": float(np.mean(losses)) if losses else None, **found}
         self.state["losses"], self.state["first"] = [], self.state["first"] or row
         name = f"{self.cfg['select_on']}_trade_off"

@@ -39,6 +39,7 @@ def tune(
     preset: str = "scripts",
     save_every: int = 100,
     progress: bool = False,
+    first: dict | None = None,
     **options,
 ) -> Tuned:
     """Train a copy of a model; the given one stays as it is.
@@ -56,6 +57,9 @@ def tune(
         {split: zero-shot tasks}, for the transfer; without them the trade-off is the preference.
     preset
         scripts, paper, or scenes (for the embedded world).
+    first
+        What another run from the same model, texts and tasks measured at step 0 (the columns of its
+        log but step and loss), which then is not measured again.
     options
         Of `options.DEFAULTS`; what is None or not given is the preset's.
 
@@ -89,7 +93,7 @@ def tune(
             there = cfg["objective"] in (IIT, JOINT)
             alignment = Alignment.load(out / ALIGNMENT) if there else None
         else:
-            run = Run(tuned, texts, tasks, cfg, rank, world)
+            run = Run(tuned, texts, tasks, cfg, rank, world, first)
             log, alignment = train(run, out, key, save_every, progress)
     model.to(clip.dtype).eval().requires_grad_(False)
     return Tuned(tuned, alignment, pd.DataFrame(log), out)
