@@ -8,7 +8,6 @@ from sklearn.metrics import average_precision_score
 
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.intervals import (
-    WEIGHTED,
     average_precision,
     correlation_estimate,
     foil_wins,
@@ -18,6 +17,7 @@ from clip_attribution.metrics.intervals import (
     mean_estimate,
     ratio_estimate,
 )
+from clip_attribution.metrics.weighted import WEIGHTED
 
 
 def test_the_interval_of_a_mean_has_the_width_that_theory_gives():

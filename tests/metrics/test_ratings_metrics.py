@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from clip_attribution.metrics.ratings import difference_estimate, partial_estimate, reliability
+from clip_attribution.metrics.intervals import gain_estimate
+from clip_attribution.metrics.ratings import partial_estimate, reliability
+from clip_attribution.metrics.weighted import weighted_pearson
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def test_a_paired_difference_is_narrower_than_both_correlations():
     y = rng.normal(size=60)
     x = y + rng.normal(size=60)
     other = x + 0.1 * rng.normal(size=60)
-    found = difference_estimate(x, other, y)
+    found = gain_estimate(weighted_pearson, y, x, other)
     wanted = np.corrcoef(x, y)[0, 1] - np.corrcoef(other, y)[0, 1]
     assert np.isclose(found.value, wanted) and found.high - found.low < 0.1
-    same = difference_estimate(x, x, y)
+    same = gain_estimate(weighted_pearson, y, x, x)
     assert same.value == same.low == same.high == 0

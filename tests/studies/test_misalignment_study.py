@@ -8,7 +8,7 @@ import pytest
 from figure_checks import assert_tidy
 
 from clip_attribution import load_clip
-from clip_attribution.datasets.protocol_rows import COLUMNS
+from clip_attribution.datasets.protocol_rows import COLUMNS, GAIN
 from clip_attribution.errors import UserError
 from clip_attribution.metrics.conformal import split_half
 from clip_attribution.plots import footnote
@@ -150,10 +150,11 @@ def located(value, **more):
 def found_frames(embedded=True):
     """Results in the shape of all five benchmarks."""
     ranked = [result("AP", s, 0.6) for s in ("F-CLIPScore", "CLIPScore", "RefCLIPScore")]
+    ranked.append(result("AP", GAIN, 0.02))
     groups = [r for g, v in (("near", 0.5), ("out", 0.3)) for r in located(v, group=g)]
     marked = [result("F1", s, v) for s, v in (("attribution", 0.4), ("whole caption", 0.6))]
     tokens = [result("F1", s, v) for s, v in (("attribution", 0.4), ("every token", 0.2))]
-    agreeing = [result("Spearman", s, -0.1) for s in ("F-CLIPScore", "CLIPScore")]
+    agreeing = [result("Spearman", s, -0.1) for s in ("F-CLIPScore", "CLIPScore", GAIN)]
     tables = {
         "foil": located(0.5) + ranked,
         "nocaps-foil": located(0.22) + ranked + groups,
@@ -428,7 +429,11 @@ def test_more_is_said_only_where_intervals_allow_it():
     )
     assert findings.headline_groups(found).endswith("part on nocaps-FOIL")
     assert "highest on near, 0.50 [0.45, 0.55]" in findings.finding_groups(found)
-    assert "overlap" in findings.finding_ranking(found)
+    lines = findings.finding_ranking(found).splitlines()
+    assert lines[0].startswith("FOIL, average precision: F-CLIPScore 0.60 [0.55, 0.65], CLIPScore")
+    said = "; paired, F-CLIPScore is {}, n = {} images."
+    assert lines[0].endswith(said.format("not clearly different: +0.020 [-0.030, +0.070]", 50))
+    assert lines[-1].endswith(said.format("worse: -0.100 [-0.150, -0.050]", 50))
     few = {"nocaps-foil": found["nocaps-foil"]}
     few["nocaps-foil"].results["n"] = 9
     assert findings.headline_groups(few) == ""  # nothing is said of groups of nine

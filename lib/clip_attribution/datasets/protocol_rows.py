@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..metrics.intervals import average_precision, correlation_estimate, ratio_estimate
+from ..metrics.intervals import (
+    average_precision,
+    correlation_estimate,
+    gain_estimate,
+    ratio_estimate,
+)
+from ..metrics.weighted import WEIGHTED, weighted_ap
 from ..metrics.words import detection_chance, detection_estimates
 
 COLUMNS = (
@@ -22,6 +28,8 @@ COLUMNS = (
     "ceiling",
     "note",
 )
+OURS, THEIRS = "F-CLIPScore", "CLIPScore"
+GAIN = f"{OURS} less {THEIRS}"  # the paired difference
 METHOD, RANDOM, FREQUENT = "attribution", "random word", "most frequent word"
 FLOORS = {
     RANDOM: "expected value",
@@ -40,13 +48,15 @@ class Part(NamedTuple):
 def prepare(pairs: pd.DataFrame, *names: str) -> pd.DataFrame:
     """The pairs numbered from 0, with `unit`, what is resampled together, and `good`: no error.
 
-    names: columns that the protocol needs; UserError where one is missing.
+    All captions of an image are one unit. names: columns that the protocol needs; UserError where
+    one is missing.
     """
     missing = [n for n in ("pair_id", "cosine", "error", *names) if n not in pairs]
     if missing:
         raise UserError(f"the pairs have no column {missing[0]!r}, which this protocol needs")
     pairs = pairs.reset_index(drop=True)
-    unit = pairs["pair"] if "pair" in pairs else pairs["pair_id"]
+    name = next((name for name in ("image", "pair") if name in pairs), "pair_id")
+    unit = pairs[name].map(str, "ignore")
     good = pairs["error"].isna() & pairs["cosine"].notna()
     return pairs.assign(unit=unit.where(unit.notna(), pairs["pair_id"]), good=good)
 
@@ -103,7 +113,25 @@ def precision_rows(part: Part, scores: dict, positive, note, seed) -> list[dict]
         if known.any():
             found = average_precision(positive, own, part.rows["unit"], seed)
             rows.append(row(part, "AP", name, found, chance=positive[known].mean(), note=note))
-    return rows
+    return rows + gain_rows(part, {"AP": weighted_ap}, positive, scores, note, seed)
+
+
+def gain_rows(part: Part, statistics: dict, fixed, scores: dict, note, seed) -> list[dict]:
+    """How much higher each measure is of F-CLIPScore than of CLIPScore, on the same draws.
+
+    statistics: {measure: of `gain_estimate`}; fixed: what the scores are compared with.
+    """
+    if not {OURS, THEIRS} <= scores.keys():
+        return []
+    both = [scores[name][part.rows.index] for name in (OURS, THEIRS)]
+    found = {
+        measure: gain_estimate(statistic, fixed, *both, part.rows["unit"], seed)
+        for measure, statistic in statistics.items()
+    }
+    notes = "; ".join(filter(None, [note, "paired difference"]))
+    return [
+        row(part, m, GAIN, own, chance=0.0, note=notes) for m, own in found.items() if own.n > 1
+    ]
 
 
 def correlation_rows(part: Part, scores: dict, seed, note) -> list[dict]:
@@ -113,7 +141,8 @@ def correlation_rows(part: Part, scores: dict, seed, note) -> list[dict]:
         for kind in ("pearson", "spearman"):
             found = correlation_estimate(score[part.rows.index], theirs, kind, units, seed)
             rows.append(row(part, kind.title(), name, found, chance=0.0, note=note))
-    return rows
+    statistics = {kind.title(): weighted for kind, weighted in WEIGHTED.items()}
+    return rows + gain_rows(part, statistics, theirs, scores, note, seed)
 
 
 def judged_rows(part: Part, judged: dict, seed, note) -> list[dict]:

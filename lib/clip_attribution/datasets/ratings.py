@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..metrics.intervals import correlation_estimate
-from ..metrics.ratings import difference_estimate, partial_estimate, reliability
+from ..metrics.intervals import correlation_estimate, gain_estimate
+from ..metrics.ratings import partial_estimate, reliability
+from ..metrics.weighted import weighted_pearson
 from .files import find_file, frame_of
 from .protocol_rows import tidy
 from .registry import DESCRIPTIONS, Benchmark
@@ -196,7 +197,9 @@ def correlations(frame: pd.DataFrame, scores: Mapping, seed: int = 0) -> pd.Data
                 row["length"] = correlation_estimate(x, chars, seed=seed).value
                 row |= _named("partial", partial_estimate(x, y, chars, images, seed))
             if score is not first:
-                row |= _named("difference", difference_estimate(other, x, y, images, seed))
+                row |= _named(
+                    "difference", gain_estimate(weighted_pearson, y, other, x, images, seed)
+                )
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -2,7 +2,8 @@
 
 There is one bootstrap, `resampled`: units that belong together (the captions of an image, a
 caption and its foil) are drawn whole, with replacement, and a statistic is a function of how often
-each row was drawn. Intervals are 95 % percentile intervals.
+each row was drawn. Intervals are 95 % percentile intervals, but that of an average precision, whose
+percentiles cover too seldom: it is made on the logit scale (`logit_interval`).
 """
 
 from collections.abc import Callable
@@ -10,15 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from scipy.stats import pearsonr, spearmanr
+from scipy.stats import t as student
 
 from ..errors import UserError
+from .weighted import WEIGHTED, weighted_ap, weighted_ratio
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)  # percent: the ends of every interval
 CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
 _CELLS = 1 << 18  # resampled numbers held at a time: bounds memory, and fits the cache
-_NO_SPREAD = 1e-9  # what rounding leaves of the spread of equal values
+_EDGE = 1e-6  # samples nearer to 0 or 1 count as this near
 
 
 class Estimate(NamedTuple):
@@ -82,6 +86,21 @@ def interval(samples) -> np.ndarray:
     empty = np.isnan(samples).all(0)
     ends = np.nanpercentile(np.where(empty, 0, samples), LEVELS, axis=0)
     return np.where(empty, np.nan, ends)
+
+
+def logit_interval(value: float, samples, n: int) -> tuple[float, float]:
+    """The ends of an interval of a value between 0 and 1 from its bootstrap samples [r].
+
+    On the logit scale: the value less the bias of its samples, and Student's quantile times their
+    standard error, of n units (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+    chapters 10 and 12). At 0 and 1, where there is no logit, the percentiles.
+    """
+    if not 0 < value < 1:
+        return tuple(interval(samples))
+    points = logit(np.clip(samples, _EDGE, 1 - _EDGE))
+    middle = 2 * logit(value) - points.mean()
+    reach = student.ppf(LEVELS[1] / 100, n - 1) * points.std() * np.sqrt(n / (n - 1))
+    return min(value, expit(middle - reach)), max(value, expit(middle + reach))
 
 
 def bootstrap(statistic: Callable, columns, units=None, seed: int = 0) -> Estimate:
@@ -178,20 +197,25 @@ def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
     n = len(pd.unique(groups))
     if not positive.any() or n < 2:
         return Estimate(np.nan, np.nan, np.nan, n)
-    return bootstrap(weighted_ap, (positive, score), groups, seed)
+    value, *samples = resampled(weighted_ap, (positive, score), groups, seed)
+    return Estimate(float(value), *map(float, logit_interval(value, samples, n)), n)
 
 
-def weighted_ap(weights, positive, score) -> np.ndarray:
-    """Average precision of rows counted `weights` [r, n] times each, [r]."""
-    order = np.argsort(-score, kind="stable")
-    last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    weights = weights[:, order].astype(float)
-    found = np.cumsum(weights * positive[order], axis=1)[:, last_of_tie]
-    taken = np.cumsum(weights, axis=1)[:, last_of_tie]
-    precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
-    gained = np.diff(found, axis=1, prepend=0)
-    with np.errstate(invalid="ignore"):
-        return (precision * gained).sum(1) / found[:, -1]
+def gain_estimate(statistic: Callable, fixed, one, other, groups=None, seed: int = 0) -> Estimate:
+    """How much a statistic of one score lies above another's, both seeing the same draws.
+
+    statistic: `weighted_ap`, `weighted_pearson` or `weighted_spearman`; fixed, one, other [n]: its
+    first column and the two scores; groups as of `ratio_estimate`. Rows with a NaN are left out.
+    """
+    fixed, one, other = (np.asarray(column) for column in (fixed, one, other))
+    codes, n = _codes(groups, keep := ~np.isnan(one + other + fixed))
+
+    def gain(weights, fixed, one, other):
+        return statistic(weights, fixed, one) - statistic(weights, fixed, other)
+
+    if n < 2:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    return bootstrap(gain, tuple(c[keep] for c in (fixed, one, other)), codes, seed)
 
 
 def ratio_estimate(numerator, denominator=None, groups=None, seed: int = 0) -> Estimate:
@@ -216,23 +240,6 @@ def ratio_estimate(numerator, denominator=None, groups=None, seed: int = 0) -> E
     return bootstrap(weighted_ratio, (top, bottom), seed=seed)
 
 
-def weighted_ratio(weights, top, bottom) -> np.ndarray:
-    """Σ top / Σ bottom of rows counted `weights` [r, n] times each, [r]; NaN over 0."""
-    return _divided(weights @ top, weights @ bottom)
-
-
-def weighted_difference(weights, values, side) -> np.ndarray:
-    """Mean of the values on side 1 less that on side 0, of rows counted `weights` times, [r]."""
-    return weighted_ratio(weights, values * side, side) - weighted_ratio(
-        weights, values * (1 - side), 1 - side
-    )
-
-
-def _divided(top, bottom) -> np.ndarray:
-    """top / bottom, NaN where bottom is 0."""
-    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom != 0)
-
-
 def _codes(groups, keep) -> tuple[np.ndarray, int]:
     """The kept rows' groups numbered from 0, and how many there are."""
     groups = np.arange(len(keep)) if groups is None else np.asarray(groups)
@@ -255,35 +262,3 @@ def correlation_estimate(x, y, kind: str = "pearson", groups=None, seed: int = 0
         return Estimate(np.nan, np.nan, np.nan, n)
     found = bootstrap(WEIGHTED[kind], (x, y), codes, seed)
     return found._replace(value=float(CORRELATIONS[kind](x, y).statistic))
-
-
-def weighted_spearman(weights, x, y) -> np.ndarray:
-    """Spearman's correlation of rows counted `weights` [r, n] times each, [r]."""
-    return weighted_pearson(weights, weighted_ranks(x, weights), weighted_ranks(y, weights))
-
-
-def weighted_pearson(weights, x, y) -> np.ndarray:
-    """Pearson's correlation of rows counted `weights` [r, n] times each, [r].
-
-    NaN where x or y is constant.
-    """
-    total = weights.sum(1, keepdims=True)
-    x, y = ((v - v.mean(-1, keepdims=True)) / v.std(-1, keepdims=True) for v in (x, y))
-    x, y = (v - (weights * v).sum(1, keepdims=True) / total for v in (x, y))
-    xy, xx, yy = ((weights * product).sum(1) for product in (x * y, x * x, y * y))
-    spread = np.sqrt(xx * yy)
-    return np.divide(xy, spread, out=np.full(len(xy), np.nan), where=spread > _NO_SPREAD)
-
-
-WEIGHTED = {"pearson": weighted_pearson, "spearman": weighted_spearman}
-
-
-def weighted_ranks(values, weights) -> np.ndarray:
-    """Mean ranks, from 1, of values [n] counted `weights` [r, n] times each, [r, n]."""
-    order = np.argsort(values, kind="stable")
-    new = np.append(True, np.diff(values[order]) != 0)
-    tied = np.add.reduceat(weights[:, order], np.flatnonzero(new), axis=1)
-    middle = np.cumsum(tied, axis=1) - (tied - 1) / 2
-    ranks = np.empty(weights.shape)
-    ranks[:, order] = middle[:, np.cumsum(new) - 1]
-    return ranks

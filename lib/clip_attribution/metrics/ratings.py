@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .intervals import Estimate, bootstrap, weighted_pearson
+from .intervals import Estimate, bootstrap
+from .weighted import weighted_pearson
 
 DRAWS = 1000
 
@@ -47,14 +48,4 @@ def partial_estimate(x, y, rival, units=None, seed: int = 0) -> Estimate:
         return np.divide(xy - xz * yz, spread, out=np.full(len(xy), np.nan), where=spread > 0)
 
     columns = tuple(np.asarray(values, float) for values in (x, y, rival))
-    return bootstrap(statistic, columns, units, seed)
-
-
-def difference_estimate(x, other, y, units=None, seed: int = 0) -> Estimate:
-    """r(x, y) less r(other, y) of the same n rows, which are drawn together."""
-
-    def statistic(weights, x, other, y):
-        return weighted_pearson(weights, x, y) - weighted_pearson(weights, other, y)
-
-    columns = tuple(np.asarray(values, float) for values in (x, other, y))
     return bootstrap(statistic, columns, units, seed)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 
-from .intervals import Estimate, bootstrap, interval, weighted_pearson
+from .intervals import Estimate, bootstrap, interval
+from .weighted import weighted_pearson
 
 PERMUTATIONS = 1000
 

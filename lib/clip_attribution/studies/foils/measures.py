@@ -7,8 +7,14 @@ n (independent units), chance, and cosine (the average precision of the bare cos
 import numpy as np
 import pandas as pd
 
-from ...metrics.intervals import bootstrap, location_hits, mean_estimate, weighted_ap
+from ...metrics.intervals import (
+    bootstrap,
+    gain_estimate,
+    location_hits,
+    mean_estimate,
+)
 from ...metrics.misalignment import EPSILON, f_clip_scores
+from ...metrics.weighted import weighted_ap
 from .table import (
     PUNCTUATION,
     AblationTable,
@@ -88,13 +94,8 @@ def _paired(table, variant, against, layers, labels) -> list[dict]:
 
 def _precision_gain(pairs, one, other, seed: int = 0) -> dict:
     scores = (f_clip_scores(words, pairs, "min") for words in (one, other))
-    columns = (~pairs["is_foil"].to_numpy(bool), *scores)
-    return bootstrap(weighted_gain, columns, scene_id(pairs), seed)._asdict()
-
-
-def weighted_gain(weights, positive, one, other) -> np.ndarray:
-    """How much the average precision of one score lies above another's, [r]."""
-    return weighted_ap(weights, positive, one) - weighted_ap(weights, positive, other)
+    true = ~pairs["is_foil"].to_numpy(bool)
+    return gain_estimate(weighted_ap, true, *scores, scene_id(pairs), seed)._asdict()
 
 
 def share_by_layer(table: AblationTable) -> pd.DataFrame:

@@ -5,8 +5,9 @@
 
 import numpy as np
 
-from ...datasets.protocol_rows import FREQUENT, METHOD
+from ...datasets.protocol_rows import FREQUENT, GAIN, METHOD, OURS, THEIRS
 from ...datasets.protocols import EVERY, WHOLE
+from ...metrics.intervals import in_words
 from ..foils.findings import FEW, estimate, listed, versus
 from .cases import SPLITS
 from .tables import TITLES, Measured, whole
@@ -43,8 +44,8 @@ def finding_location(found: dict[str, Measured]) -> str:
         often = whole(found[name].results, "LA", FREQUENT)
         most = f"; more than {row['ceiling']:.2f} is out of reach" if row["ceiling"] < 1 else ""
         lines.append(
-            f"{TITLES[name]}: the false word is located in {estimate(row)} of {row['n']} "
-            f"captions; a random word would do it in {row['chance']:.2f}, the most "
+            f"{TITLES[name]}: the false word is located in {estimate(row)} of foils "
+            f"({row['n']} images); a random word would do it in {row['chance']:.2f}, the most "
             f"frequent answer in {often['value']:.2f}{most}."
         )
     return "\n".join(lines) or "None of these benchmarks locates words."
@@ -55,15 +56,19 @@ def finding_ranking(found: dict[str, Measured]) -> str:
     lines = []
     for name, one in found.items():
         for measure, said in (("AP", "average precision"), ("Spearman", "rank correlation")):
-            own = whole(one.results, measure, "F-CLIPScore")
-            other = whole(one.results, measure, "CLIPScore")
-            if own and other:
+            own, other, gain = (whole(one.results, measure, n) for n in (OURS, THEIRS, GAIN))
+            if gain:
                 lines.append(
                     f"{TITLES[name]}, {said}: F-CLIPScore {estimate(own)}, CLIPScore "
-                    f"{estimate(other)} (chance {own['chance']:.2f}); "
-                    f"{versus(own, other, 'CLIPScore')}."
+                    f"{estimate(other)} (chance {own['chance']:.2f}); {gained(gain)}."
                 )
     return "\n".join(lines) or "None of these benchmarks ranks captions."
+
+
+def gained(row) -> str:
+    """A paired difference to CLIPScore in words, on n images."""
+    word = "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "not clearly different"
+    return f"paired, F-CLIPScore is {word}: {in_words(row, '+.3f')}, n = {row['n']} images"
 
 
 def finding_words(found: dict[str, Measured]) -> str:

@@ -19,8 +19,9 @@ from ...errors import UserError
 from ...evaluation.descriptions import score_texts
 from ...evaluation.rows import folder_of
 from ...io.tables import digest
-from ...metrics.intervals import correlation_estimate, in_words, weighted_pearson
+from ...metrics.intervals import correlation_estimate, in_words
 from ...metrics.ratings import partial_estimate
+from ...metrics.weighted import weighted_pearson
 from ...scenes import describe, generator, sample_scene
 from ...scenes.clauses import PHRASING
 

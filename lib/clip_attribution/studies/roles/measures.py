@@ -18,8 +18,8 @@ from ...metrics.intervals import (
     mean_estimate,
     ratio_estimate,
     resampled,
-    weighted_difference,
 )
+from ...metrics.weighted import weighted_difference
 from ...text.roles import ROLES
 
 METHODS = ("attention", "cae_gradcam", "perturbation", "gradient", "integrated_gradients")
