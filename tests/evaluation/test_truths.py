@@ -6,7 +6,10 @@ import pytest
 from scipy.stats import kendalltau
 
 from clip_attribution import attribute, load_clip
+from clip_attribution.attribution import METHODS
 from clip_attribution.evaluation import ranking, truths
+from clip_attribution.heatmaps import METHODS as MAPS
+from clip_attribution.heatmaps import image_attribution
 from clip_attribution.scenes import render_array, scene_of, scene_pairs
 from clip_attribution.studies.truth.findings import beaten
 from clip_attribution.studies.truth.tables import rank_agreement
@@ -138,6 +141,53 @@ def test_baselines_know_neither_image_nor_model(clip):
         assert (words["attribution"] == again["attribution"]).all()
     assert {"columns", "leave_one_out", "clip4dm_all"} <= set(ranking.word_methods())
     assert {"interactions", "rollout"} <= set(ranking.map_methods())
+
+
+def test_every_registered_method_is_ranked():
+    text = {name for name, method in METHODS.items() if "text" in method.towers}
+    assert text - set(ranking.word_methods()) == {"mediated"}  # a part; its whole is there
+    image = {name for name, method in METHODS.items() if "image" in method.towers}
+    shown = set(ranking.map_methods())
+    assert set(MAPS) <= shown and set(ranking.BASELINES) <= set(ranking.word_methods())
+    assert all({name, f"{name}_image"} & shown for name in image)
+
+
+def test_image_attributions_are_asked_as_the_heat_maps_are(clip, played):
+    two = [one for one in played if len(one.scene.entities) == 2]
+    asked = ranking.asked_words(two, lambda one, thing: thing in (0, 1))
+    maps, ms = ranking.map_values(clip, asked, "columns_image")
+    wanted = image_attribution(clip, list(asked["image"]), list(asked["word"]), "columns")
+    assert np.array_equal(maps, wanted) and np.ptp(maps) > 0 and ms > 0
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (7, 7), (14, 14), (3, 5)])
+def test_the_part_of_a_patch_in_a_box_is_its_area(grid):
+    scene = scene_of("scene:1:0")[0]
+    share = ranking.inside(scene, 0, grid)
+    pixels = np.zeros((64, 64), bool)
+    for x0, y0, x1, y1 in truths.boxes(scene, 0):
+        pixels[y0:y1, x0:x1] = True
+    assert share.shape == grid and share.min() >= 0 and share.max() <= 1
+    assert abs(share.mean() - pixels.mean()) < 1e-12
+    rows, cols = grid
+    y, x = np.divmod(int(share.argmax()), cols)
+    centre = pixels[int((y + 0.5) * 64 / rows), int((x + 0.5) * 64 / cols)]
+    assert centre and share.max() > 0.5
+
+
+def test_rank_correlations_are_those_of_ranks():
+    """Against the definitions written out, on values with ties."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = rng.integers(0, 4, (2, 7)).astype(float)
+        if np.ptp(one) == 0 or np.ptp(other) == 0:
+            continue
+        tau, rho = ranking.rank_correlations(one, other)
+        a, b = (np.sign(v[:, None] - v)[np.triu_indices(7, 1)] for v in (one, other))
+        assert tau == pytest.approx((a @ b) / np.sqrt((a @ a) * (b @ b)))
+        ranks = [pd.Series(v).rank().to_numpy() for v in (one, other)]
+        assert rho == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert ranking.rank_correlations(np.ones(3), np.arange(3.0)) == (0.0, 0.0)
 
 
 def test_agreement_of_rankings_is_scipys_kendall():

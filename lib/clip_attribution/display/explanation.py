@@ -103,13 +103,16 @@ def explain(
     decision: str = "threshold",
     epsilon: float = EPSILON,
     heatmap: bool = True,
-) -> Explanation:
+    contrast: str | None = None,
+):
     """Explain the score of one image and one caption, word by word and patch by patch.
 
     image: a path, a PIL image or "scene:SEED:INDEX". method, layers, template: as in `attribute`;
     layers counts in the text tower, the heat map takes the method's own default. decision, epsilon:
     as in `misalignment.decide`. heatmap: whether to compute the maps too, that of the caption and
-    the regions of each word. A tower without a map is no error: the reason is shown.
+    the regions of each word. A tower without a map is no error: the reason is shown. contrast:
+    another caption; then the result is a `Contrast`, the attribution of the difference of the two
+    scores (`attribution.contrast`) by a signed method; nothing is decided there.
     Raises UserError (ImageError for the image) with one line that says what is unusable.
 
     Examples
@@ -118,7 +121,15 @@ def explain(
     >>> found = explain(load_clip(), "scene:1:3", "a yellow envelope on grass")
     >>> found.finding()
     'CLIP rejects “envelope” (-0.00362), “on” (-0.00027)'
+    >>> explain(load_clip(), "scene:1:3", "a yellow sun", contrast="a yellow envelope").finding()
+    'CLIP prefers this caption by 0.305; the largest difference is “sun” for “envelope” (+0.00500)'
     """
+    if contrast is not None:
+        from .contrast import explain_contrast
+
+        if (decision, epsilon) != ("threshold", EPSILON):
+            raise UserError("a contrast decides nothing: leave decision and epsilon out")
+        return explain_contrast(clip, image, caption, contrast, method, layers, template, heatmap)
     picture = open_image(image)
     words, cosine, truncated = attribute_one(clip, picture, caption, method, layers, template)
     heat = regions = (None, NOT_ASKED)
@@ -129,17 +140,8 @@ def explain(
     found = decide(words, decision, epsilon)
     against = f_clip_score(cosine, words["attribution"], words["word"], epsilon=epsilon)
     rows = {row for one in found for row in one.rows if signed}
-    facts = {
-        "image": label(image),
-        "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
-        "method": method,
-        "layers": layers,
-        "template": template,
-        "decision": decision,
-        "epsilon": epsilon,
-        "unit": unit(method),
-        "signed": signed,
-    }
+    facts = facts_of(clip, image, method, layers, template)
+    facts |= {"decision": decision, "epsilon": epsilon, "signed": signed}
     return Explanation(
         caption,
         words.assign(misaligned=[row in rows for row in range(len(words))]),
@@ -154,6 +156,18 @@ def explain(
         facts,
         *regions,
     )
+
+
+def facts_of(clip, image, method: str, layers, template: str) -> dict:
+    """What an explanation was computed with."""
+    return {
+        "image": label(image),
+        "model": f"{clip.name} ({os.path.basename(clip.pretrained)})",
+        "method": method,
+        "layers": layers,
+        "template": template,
+        "unit": unit(method),
+    }
 
 
 def attribute_one(clip, picture, caption, method, layers, template):

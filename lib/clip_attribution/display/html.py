@@ -88,14 +88,20 @@ def unseen_span(text: str) -> str:
 
 def legend(explanation) -> str:
     """The colour scale with its ends and unit."""
-    limit, unit = explanation.limit, explanation.facts["unit"]
+    ends = "attribution: lowers the score", "raises it"
+    return f"{scale_bar(explanation, *ends)} Underlined: misaligned.</div>"
+
+
+def scale_bar(shown, low: str, high: str) -> str:
+    """The colours from -limit to limit, its ends and unit; the element stays open."""
+    limit, unit = shown.limit, shown.facts["unit"]
     stops = ",".join(to_hex(colour) for colour in colours(np.linspace(-limit, limit, 9), limit))
     bar = "display:inline-block;width:120px;height:10px;vertical-align:middle;margin:0 6px;"
     return (
-        f'<div style="{NOTE}">attribution: lowers the score {number(-limit, limit)}'
+        f'<div style="{NOTE}">{low} {number(-limit, limit)}'
         f'<span role="img" aria-label="colour scale from blue over white to red" style="{bar}'
-        f'background:linear-gradient(to right,{stops})"></span>{number(limit, limit)} raises it '
-        f"(unit: {unit}). Underlined: misaligned.</div>"
+        f'background:linear-gradient(to right,{stops})"></span>{number(limit, limit)} {high} '
+        f"(unit: {unit})."
     )
 
 

@@ -12,12 +12,12 @@ from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
 from ..attribution import METHODS, attribute
 from ..attribution.coalitions import standing
 from ..heatmaps import METHODS as MAPS
-from ..heatmaps import heatmaps, interactions
+from ..heatmaps import heatmaps, image_attribution, interactions
 from ..heatmaps.tower import find_tower
 from ..metrics.intervals import location_chance, location_hits, mean_estimate
 from ..scenes import KINDS, scene_pairs
@@ -40,9 +40,17 @@ def word_methods() -> list[str]:
     return [*own, "clip4dm_all", *BASELINES]
 
 
+def image_methods() -> dict[str, str]:
+    """{name in tables: name} of the attribution methods of the image tower that are no heat maps of
+    the registry as well."""
+    own = {f"{n}_image": n for n, method in METHODS.items() if "image" in method.towers}
+    return {name: n for name, n in own.items() if not {name, n} & set(MAPS)}
+
+
 def map_methods() -> list[str]:
-    """Every registered heat map, the interactions of the phrase's noun, and the baselines."""
-    return [*MAPS, "interactions", *MAP_BASELINES]
+    """Every registered heat map, every attribution method of the image tower, the interactions of
+    the phrase's noun, and the baselines."""
+    return [*MAPS, *image_methods(), "interactions", *MAP_BASELINES]
 
 
 def word_values(clip, pairs: pd.DataFrame, name: str, seed: int = 0) -> tuple[pd.DataFrame, float]:
@@ -100,7 +108,7 @@ def order_words(clip, methods, n: int = 60, seed: int = 0, values=word_values) -
     """How each method orders the facts of a true caption, against what the score loses with them.
 
     One row a method and caption with at least three facts: method, image, tau (Kendall's tau-b of
-    the attributions and the drops), sign (share of the words whose sign agrees).
+    the attributions and the drops), rho (Spearman's), sign (share of the words whose sign agrees).
     """
     truth = word_truths(clip, n, seed)
     counts = truth.groupby("pair_id")["word"].transform("size")
@@ -114,9 +122,16 @@ def order_words(clip, methods, n: int = 60, seed: int = 0, values=word_values) -
         joined = truth.merge(words[["pair_id", "start", "attribution"]], on=["pair_id", "start"])
         for pair_id, own in joined.dropna(subset="attribution").groupby("pair_id"):
             signs = np.sign(own["attribution"]) == np.sign(own["drop"])
-            tau = kendalltau(own["attribution"], own["drop"]).statistic
-            rows.append((name, pair_id, np.nan_to_num(tau), signs.mean()))
-    return pd.DataFrame(rows, columns=["method", "image", "tau", "sign"])
+            ranks = rank_correlations(own["attribution"], own["drop"])
+            rows.append((name, pair_id, *ranks, signs.mean()))
+    return pd.DataFrame(rows, columns=["method", "image", "tau", "rho", "sign"])
+
+
+def rank_correlations(one, other) -> tuple[float, float]:
+    """Kendall's tau-b and Spearman's rho; 0 where one side has no order."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0, 0.0
+    return float(kendalltau(one, other).statistic), float(spearmanr(one, other).statistic)
 
 
 def follow(clip, methods, played, seed: int = 0, values=word_values) -> pd.DataFrame:
@@ -150,6 +165,9 @@ def map_values(clip, asked: pd.DataFrame, name: str, seed: int = 0) -> tuple[np.
         maps = interaction_maps(clip, asked)
     elif name in MAPS:
         maps = heatmaps(clip, list(asked["image"]), list(asked["word"]), name)
+    elif name in image_methods():
+        texts = list(asked["word"])
+        maps = image_attribution(clip, list(asked["image"]), texts, image_methods()[name])
     else:
         maps = known_maps(name, n, find_tower(clip.model).grid, seed)
     return maps, 1000 * (perf_counter() - start) / max(n, 1)
@@ -180,8 +198,8 @@ def inside(scene, thing, grid: tuple[int, int]) -> np.ndarray:
     covered = np.zeros((64, 64))
     for x0, y0, x1, y1 in boxes(scene, thing):
         covered[y0:y1, x0:x1] = 1
-    rows, cols = grid
-    return covered.reshape(rows, 64 // rows, cols, 64 // cols).mean((1, 3))
+    rows, cols = grid  # each sixty-fourth in so many parts that any grid's patches are whole
+    return covered.repeat(rows, 0).repeat(cols, 1).reshape(rows, 64, cols, 64).mean((1, 3))
 
 
 def point(clip, methods, played, seed: int = 0, values=map_values) -> pd.DataFrame:

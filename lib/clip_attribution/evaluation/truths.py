@@ -119,23 +119,33 @@ class Game:
         return self.worth[-1, last] - self.worth[-1, gone]
 
 
-def game(clip, seed: int, index: int, most: int = 8) -> Game | None:
-    """The game of one scene and its caption; None for one without things or with more words."""
+def cast(clip, seed: int, index: int, most: int = 8) -> Game | None:
+    """The words and things of one scene and its caption, not played yet: `worth` is empty; None
+    for one without things or with more words."""
     scene, caption = scene_caption(seed, index)
     read = read_caption(clip, 0, caption.text, TEMPLATE, "offsets")
     who, what = players(read), things(scene)
     if len(who) > most or not what:
         return None
-    texts = [without(read, np.array(who)[~joined]) for joined in standing(len(who))]
-    pictures = [
-        render(undrawn(scene, [t for t, stands in zip(what, joined, strict=True) if not stands]))
-        for joined in standing(len(what))
-    ]
-    worth = encode_distinct(clip, texts) @ clip.encode_images(pictures).to(clip.device).T
     named = {word.start: named_thing(word) for word in caption.words}
     words = [(i, read.words[i].text, named.get(read.words[i].start)) for i in who]
-    values = worth.double().cpu().numpy()
-    return Game(f"scene:{seed}:{index}", caption.text, scene, words, what, values)
+    return Game(f"scene:{seed}:{index}", caption.text, scene, words, what, np.empty((0, 0)))
+
+
+def game(clip, seed: int, index: int, most: int = 8) -> Game | None:
+    """The game of one scene and its caption; None as of `cast`."""
+    one = cast(clip, seed, index, most)
+    if one is None:
+        return None
+    read = read_caption(clip, 0, one.caption, TEMPLATE, "offsets")
+    who = np.array([word[0] for word in one.words])
+    texts = [without(read, who[~joined]) for joined in standing(len(who))]
+    pictures = [
+        render(undrawn(one.scene, [t for t, s in zip(one.things, joined, strict=True) if not s]))
+        for joined in standing(len(one.things))
+    ]
+    worth = encode_distinct(clip, texts) @ clip.encode_images(pictures).to(clip.device).T
+    return replace(one, worth=worth.double().cpu().numpy())
 
 
 def named_thing(word):
