@@ -12,7 +12,6 @@ from clip_attribution.cli import main
 DONE = "complete run with these inputs: nothing to do"
 BENCHMARKS = {
     "sugarcrepe": [],
-    "ratings": [],
     "refcoco": ["--heatmaps", "gae_image,gradcam"],
     "concadia": [],
 }
