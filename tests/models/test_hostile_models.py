@@ -409,7 +409,87 @@ def test_a_gelu_model_says_so_too(tiny, tmp_path):
     assert "activation mismatch" in refused("x-quickgelu", path, model_config=TINY)
 
 
-def test_where_nothing_says_it_the_user_is_asked(quick, tmp_path):
+def test_a_silent_config_of_ones_own_means_gelu_with_a_warning(quick, tmp_path):
     path = saved(quick, tmp_path / "w.safetensors", False, "safetensors")
     with pytest.warns(UserWarning, match="does not say its activation.*x-quickgelu"):
         load_clip("x", path, model_config=TINY)
+
+
+def save_silent(clip, folder, kind):
+    """Weights that say nothing of their activation."""
+    state = {k: v.clone() for k, v in clip.model.state_dict().items()}
+    path = folder / ("w.safetensors" if kind == "safetensors" else "w.pt")
+    wrapped = {"lightning": {"state_dict": state}, "compiled": {}}.get(kind, state)
+    if kind == "compiled":
+        wrapped = {f"_orig_mod.{k}": v for k, v in state.items()}
+    save_file(state, path) if kind == "safetensors" else torch.save(wrapped, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "plain", "lightning", "compiled"])
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L/14", "RN50"])
+@pytest.mark.parametrize("own", [None, TINY])
+def test_a_name_of_two_activations_is_asked_for_one(quick, tmp_path, kind, name, own):
+    path = save_silent(quick, tmp_path, kind)
+    message = refused(name, path, model_config=own)
+    for part in ("activation='gelu'", f"{name.replace('/', '-')}-quickgelu", "--activation gelu"):
+        assert part in message
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "plain", "lightning", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "activation", "expected"),
+    [
+        ("ViT-B-32", "gelu", "gelu"),
+        ("ViT-B-32", "quickgelu", "quickgelu"),
+        ("ViT-B-32-quickgelu", None, "quickgelu"),
+        ("x", "quickgelu", "quickgelu"),
+        ("x", "gelu", "gelu"),
+    ],
+)
+def test_a_stated_activation_is_taken(quick, tmp_path, recwarn, kind, name, activation, expected):
+    path = save_silent(quick, tmp_path, kind)
+    clip = load_clip(name, path, model_config=TINY, activation=activation)
+    assert clip.activation == expected and not recwarn.list
+    same = attribute(clip, PAIR)[1].cosine[0] == attribute(quick, PAIR)[1].cosine[0]
+    assert same == (expected == "quickgelu")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("x-quickgelu", {"model_config": TINY, "activation": "gelu"}),
+        ("x", {"model_config": TINY | {"quick_gelu": True}, "activation": "gelu"}),
+        ("ViT-B-32", {"pretrained": "openai", "activation": "gelu"}),
+        ("ViT-B-32", {"pretrained": "laion2b_s34b_b79k", "activation": "quickgelu"}),
+        (None, {"activation": "quickgelu"}),
+    ],
+)
+def test_a_stated_activation_must_not_contradict(name, given):
+    assert "activation mismatch" in refused(name, **given)
+
+
+@pytest.mark.parametrize("odd", ["relu", "", "GELU", 1, True, ["gelu"]])
+def test_an_unknown_activation_is_one_line(odd):
+    assert "use gelu or quickgelu" in refused("x", model_config=TINY, activation=odd)
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate"])
+def test_the_command_line_asks_and_takes_it(quick, tmp_path, capsys, command):
+    from clip_attribution.cli import main
+
+    path = save_silent(quick, tmp_path, "safetensors")
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    table = tmp_path / "pairs.csv"
+    table.write_text("image,caption\nscene:1:0,a red star\n")
+    work = ["score", str(table)]
+    if command == "evaluate":
+        assert main(["scenes", "export", "sugarcrepe", str(tmp_path / "d"), "--n", "4"]) == 0
+        work = ["evaluate", "sugarcrepe", "--data", str(tmp_path / "d")]
+    work += ["--model", "ViT-B-32", "--pretrained", str(path), "--out", str(tmp_path / "out")]
+    work += ["--model-config", str(tmp_path / "tiny.json"), "--device", "cpu"]
+    capsys.readouterr()
+    assert main(work) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "--activation gelu" in said
+    assert main([*work, "--activation", "quickgelu"]) == 0

@@ -48,6 +48,11 @@ def add_model_options(parser):
         "weights",
     )
     group.add_argument("--model-config", metavar="FILE", help="model configuration (JSON)")
+    group.add_argument(
+        "--activation",
+        choices=("gelu", "quickgelu"),
+        help="of weights that do not say it themselves",
+    )
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
 

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..io.keys import rows_key, run_key
 from ..trace.encode import encode_texts, encode_views
 from ..trace.features import distinct, image_features
-from .report import count, reported, say_done
+from .report import FILES, count, reported, say_done, stored
 from .rows import sample
 
 TEXTS = ("caption", "description")
@@ -50,7 +50,9 @@ def evaluate_descriptions(
     facts = {"benchmark": benchmark, "seed": seed, "limit": limit, "template": template} | chosen
     run = run_key(__file__, [clip], batch_size=batch_size, texts=texts, **facts)
     key = rows_key(run, frame.to_dict("list"), list(frame["image"].dropna()), images)
-    with reported(out, ["results.csv", "rows.parquet"], key) as (write, parts):
+    if known := stored(out, FILES, key, quiet):
+        return known
+    with reported(out, FILES, key) as (write, parts):
         options = {"template": template, "seed": seed, "batch_size": batch_size}
         results, scored = measure(
             clip, benchmark, frame, images, texts, progress=not quiet, keep=parts, **options

@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from ..io.output import claim, seal
+from ..io.output import claim, finished, lock_file, seal
 from ..io.parts import remove_parts
 from ..io.tables import atomic_path, write_parquet
 from ..metrics.intervals import in_words
+
+FILES = ["results.csv", "rows.parquet"]
 
 
 @contextmanager
@@ -31,6 +33,31 @@ def reported(out, names, key: str):
             remove_parts(out / "parts")  # a kill may have left them beside finished files
 
         yield write, None if done else out / "parts"
+
+
+def of_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first scorer of all, as `evaluate_grounding` returns them."""
+    return rows[rows["scorer"] == rows["scorer"].iloc[0]].drop(columns="scorer")
+
+
+def stored(out, names, key: str, quiet: bool = False):
+    """(results, rows) as the files of a finished run with this key have them; None without one.
+
+    names: of the table of results and of the rows. Nothing is computed, and nothing written; what
+    a kill left beside finished files is for `reported` to remove.
+    """
+    out = Path(out)
+    receipt, files = out / "evaluation.json", [out / name for name in names]
+    if lock_file(receipt).exists() or (out / "parts").exists():
+        return None
+    if not finished(receipt, files, key):
+        return None
+    results = pd.read_csv(files[0], keep_default_na=False, na_values=[""])
+    texts = results.select_dtypes(["object", "string"]).columns
+    results[texts] = results[texts].fillna("")
+    if not quiet:
+        print(f"{files[0]} is of a complete run with these inputs: nothing to do", file=sys.stderr)
+    return results, pd.read_parquet(files[1])
 
 
 def say_done(out, rows: pd.DataFrame, quiet: bool) -> None:

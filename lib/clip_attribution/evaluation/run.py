@@ -28,7 +28,7 @@ from ..models.nli import load_nli
 from .composition import is_retrieval, measure
 from .descriptions import evaluate_descriptions
 from .grounding import BLIP_METHOD, DEFAULT_METHODS, check_methods, estimates, ground
-from .report import count, reported, say_done
+from .report import FILES, count, of_first, reported, say_done, stored
 from .rows import folder_of, sample
 from .score import say, score_table
 
@@ -101,6 +101,7 @@ def evaluate_files(
     model=None,
     pretrained=None,
     model_config=None,
+    activation=None,
     device="auto",
     precision="fp32",
     nli=None,
@@ -128,7 +129,12 @@ def evaluate_files(
     out = Path(out or Path("runs", "evaluate", benchmark))
     make_folder(out)
     clip = load_clip(
-        model, pretrained, model_config=model_config, device=device, precision=precision
+        model,
+        pretrained,
+        model_config=model_config,
+        activation=activation,
+        device=device,
+        precision=precision,
     )
     options = {name: value for name, value in options.items() if value is not None}
     options |= {"images": Path(images) if images else folder_of(data)}
@@ -196,7 +202,9 @@ def evaluate_composition(
     pictures = frame["images"].dropna().explode() if "images" in frame else frame.get("image", ())
     run = run_key(__file__, [clip], batch_size=batch_size, **facts)
     key = rows_key(run, frame.to_dict("list"), list(pictures), images)
-    with reported(out, ["results.csv", "rows.parquet"], key) as (write, parts):
+    if known := stored(out, FILES, key, quiet):
+        return known
+    with reported(out, FILES, key) as (write, parts):
         results, scored = measure(
             clip,
             benchmark,
@@ -244,7 +252,9 @@ def evaluate_grounding(
     facts = {"benchmark": benchmark, "seed": seed, "limit": limit}
     run = run_key(__file__, [clip, blip], methods=list(names), batch_size=batch_size, **facts)
     key = rows_key(run, frame.to_dict("list"), frame["image"].tolist(), images)
-    with reported(out, ["results.csv", "rows.parquet"], key) as (write, parts):
+    if known := stored(out, FILES, key, quiet):
+        return known[0], of_first(known[1])
+    with reported(out, FILES, key) as (write, parts):
         settings = {"images": images, "keep": parts, "quiet": quiet}
         settings |= {"batch_size": batch_size, "chunk_rows": chunk_rows}
         measured = {n: ground(model, frame, m, **settings) for n, (model, m) in names.items()}

@@ -44,6 +44,7 @@ def score_file(
     model=None,
     pretrained=None,
     model_config=None,
+    activation=None,
     device="auto",
     precision="fp32",
     image_root=None,
@@ -63,7 +64,12 @@ def score_file(
     get_method(options.get("method", "clip4dm"))
     make_folder(out)
     clip = load_clip(
-        model, pretrained, model_config=model_config, device=device, precision=precision
+        model,
+        pretrained,
+        model_config=model_config,
+        activation=activation,
+        device=device,
+        precision=precision,
     )
     say(quiet, f"{clip.name}, weights: {clip.pretrained}, {clip.activation}, {clip.device}")
     return score_table(clip, table, out, image_root=root, quiet=quiet, **options)

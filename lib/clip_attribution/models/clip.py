@@ -117,6 +117,7 @@ def load_clip(
     pretrained: str | os.PathLike | None = None,
     *,
     model_config: str | os.PathLike | dict | None = None,
+    activation: str | None = None,
     device: str | torch.device = "auto",
     precision: str = "fp32",
     seed: int = 0,
@@ -126,12 +127,11 @@ def load_clip(
 
     `load_clip()` is the embedded model. `name` is any open_clip name (also `hf-hub:org/repo`),
     `pretrained` one of its tags or a local checkpoint; without it the weights are random, from
-    `seed`, and torch's own random state stays as it was. `model_config` (a JSON file or a dict)
-    describes an architecture of your own. `device` is auto, cpu or cuda, `precision` fp32, bf16
-    or fp16 (the whole model is cast). `tokenizer` (texts -> ids [n, context]) replaces the model's.
-
-    Raises UserError: unknown name or tag, unusable file, an activation that contradicts the
-    weights, no network, no such device.
+    `seed` (torch's own state stays). `model_config` (a JSON file or a dict) describes your own
+    architecture, `activation` (gelu, quickgelu) that of weights that do not say it. `device` is
+    auto, cpu or cuda, `precision` fp32, bf16 or fp16 (the whole model is cast). `tokenizer` (texts
+    -> ids [n, context]) replaces the model's. Raises UserError: unknown name or tag, unusable file,
+    an activation that contradicts the weights or is not known, no network, no such device.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def load_clip(
     >>> real = load_clip("ViT-B-32", "openai")  # doctest: +SKIP
     """
     device, dtype = _device(device), _dtype(precision)
-    source = find_source(name, pretrained, model_config)
+    source = find_source(name, pretrained, model_config, activation)
     tokenizer = tokenizer or _tokenizer(source.model_cfg["text_cfg"])
     model = _build(source.model_cfg, seed)
     if source.weights is not None:

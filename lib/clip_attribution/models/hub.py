@@ -19,6 +19,7 @@ PROBE_SECONDS = 5.0
 def download_tag(name: str, tag: str, quick_gelu: bool) -> Path:
     """The weights of a published tag, from the hub's cache or the network. Raises UserError."""
     own_name = f"{name}-quickgelu" if quick_gelu and not name.endswith("-quickgelu") else name
+    stated = "" if quick_gelu else ", activation='gelu'"
     try:
         with hub_without_waiting():
             path = open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag))
@@ -26,7 +27,7 @@ def download_tag(name: str, tag: str, quick_gelu: bool) -> Path:
     except (OSError, RuntimeError, HTTPException) as reason:  # OSError: also every URL error
         raise UserError(
             f"cannot download the weights {tag!r} of {name!r} (no network?): get the file on "
-            f"another machine and pass it, load_clip({own_name!r}, 'file.safetensors')"
+            f"another machine and pass it, load_clip({own_name!r}, 'file.safetensors'{stated})"
         ) from reason
 
 

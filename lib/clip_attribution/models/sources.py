@@ -12,6 +12,7 @@ from ..errors import UserError
 from . import checkpoints, hub
 
 EMBEDDED_NAME = "scenes-clip"
+ACTIVATIONS = {None: None, "gelu": False, "quickgelu": True}
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -26,20 +27,23 @@ class Source(NamedTuple):
     published: bool = False  # a hub file, which open_clip converts; a local one has to fit exactly
 
 
-def find_source(name=None, pretrained=None, model_config=None) -> Source:
+def find_source(name=None, pretrained=None, model_config=None, activation=None) -> Source:
     """Resolve the arguments of `load_clip`; downloads a tag's weights. Raises UserError."""
+    if not (activation is None or isinstance(activation, str)) or activation not in ACTIVATIONS:
+        raise UserError(f"unknown activation {activation!r}: use gelu or quickgelu")
+    stated = ACTIVATIONS[activation]
     name = name.replace("/", "-") if name and ":" not in name else name or None
     pretrained = None if pretrained in ("", "random") else pretrained
     if name is None and pretrained is None and model_config is None:
-        source = _from_file(None, embedded_path(), None)
+        source = _from_file(None, embedded_path(), None, stated)
         return source._replace(name=EMBEDDED_NAME, pretrained="embedded")
     if name and name.startswith("hf-hub:"):
-        return _from_hub(name, pretrained, model_config)
+        return _from_hub(name, pretrained, model_config, stated)
     if pretrained is None:
-        return _random(name, model_config)
+        return _random(name, model_config, stated)
     if _is_path(name, pretrained):
-        return _from_file(name, Path(pretrained), model_config)
-    return _from_tag(name, pretrained, model_config)
+        return _from_file(name, Path(pretrained), model_config, stated)
+    return _from_tag(name, pretrained, model_config, stated)
 
 
 def embedded_path() -> Path:
@@ -59,19 +63,25 @@ def embedded_path() -> Path:
 
 
 def quick_gelu(
-    name: str, model_cfg: dict, tag: str | None = None, weights: dict | None = None
+    name: str,
+    model_cfg: dict,
+    tag: str | None = None,
+    weights: dict | None = None,
+    stated: bool | None = None,
 ) -> bool:
     """Whether to build with QuickGELU.
 
-    Four places may say so: the name (`-quickgelu`), the architecture's config, the published tag
-    and the checkpoint's own config (`weights`). Silence means GELU. Raises UserError when two of
-    them disagree, because the model would run and every number would be wrong.
+    Five places may say so: the name (`-quickgelu`), the architecture's config, the published tag,
+    the checkpoint's own config (`weights`) and the user (`stated`). Silence means GELU. Raises
+    UserError when two of them disagree, because the model would run and every number would be
+    wrong.
     """
     said = {
         f"the name {name!r}": True if name.endswith("-quickgelu") else None,
         "the model config": model_cfg.get("quick_gelu"),
         f"the tag {tag!r}": _tag_says(name, tag) if tag else None,
         "the checkpoint": (weights or {}).get("quick_gelu"),
+        "the argument activation": stated,
     }
     yes = [source for source, value in said.items() if value is True]
     no = [source for source, value in said.items() if value is False]
@@ -134,9 +144,9 @@ def _is_path(name: str | None, pretrained) -> bool:
     return slash or pretrained.endswith(WEIGHT_SUFFIXES) or Path(pretrained).is_file()
 
 
-def _random(name, model_config) -> Source:
+def _random(name, model_config, stated) -> Source:
     name, model_cfg, preprocess = _architecture(name, model_config)
-    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, stated=stated)
     return Source(name, "random", model_cfg, preprocess)
 
 
@@ -148,7 +158,7 @@ def _architecture(name, model_config) -> tuple[str, dict, dict]:
     return name or label, said["model_cfg"], said["preprocess"]
 
 
-def _from_file(name, path: Path, model_config) -> Source:
+def _from_file(name, path: Path, model_config, stated) -> Source:
     if "\0" in str(path) or not path.is_file():
         raise UserError(f"no such file: {path}")
     own = checkpoints.file_description(path, used=not name and model_config is None)
@@ -164,36 +174,49 @@ def _from_file(name, path: Path, model_config) -> Source:
     weights = dict((own or {}).get("model_cfg", {}))
     if weights.get("quick_gelu") is None:
         weights["quick_gelu"] = checkpoints.says_quick_gelu(path)
-    silent = weights["quick_gelu"] is None and model_cfg.get("quick_gelu") is None
-    silent = silent and not own  # a config that is silent means GELU, as in open_clip
-    if silent and not (name.endswith("-quickgelu") or "timm_model_name" in model_cfg["vision_cfg"]):
-        warnings.warn(
-            f"{path} does not say its activation: GELU is taken; if it was trained with QuickGELU, "
-            f"name the model {name}-quickgelu",
-            stacklevel=4,
-        )
-    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=weights)
+    said = {weights["quick_gelu"], model_cfg.get("quick_gelu"), stated} != {None}
+    if not (said or own):  # a config that is silent means GELU, as in open_clip
+        _check_said(name, path, model_cfg)
+    if own:
+        model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=weights)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, weights=weights, stated=stated)
     preprocess = preprocess | (own["preprocess"] if own else {})
     return Source(name, str(path), model_cfg, preprocess, path)
 
 
-def _from_tag(name, tag: str, model_config) -> Source:
+def _check_said(name: str, path: Path, model_cfg: dict) -> None:
+    """Refuse bare weights of a name that open_clip knows with both activations: the wrong one runs
+    too, and every number is wrong. A silent config of one's own means GELU, with a warning."""
+    if name.endswith("-quickgelu") or "timm_model_name" in model_cfg["vision_cfg"]:
+        return
+    if f"{name}-quickgelu" in open_clip.list_models():
+        raise UserError(
+            f"{path} does not say its activation, and the wrong one gives wrong values: pass "
+            f"activation='gelu' (--activation gelu), or name the model {name}-quickgelu if it was "
+            "trained with QuickGELU, as OpenAI's were"
+        )
+    line = f"{path} does not say its activation: GELU is taken; if it was trained with QuickGELU, "
+    warnings.warn(f"{line}name the model {name}-quickgelu", stacklevel=5)
+
+
+def _from_tag(name, tag: str, model_config, stated) -> Source:
     if name is None or model_config is not None:
         raise UserError(
             f"{tag!r} is not a local file; a published tag needs an open_clip model "
             "name and takes no model_config"
         )
     model_cfg, tag_config = _registered(name), _tag_config(name, tag)
-    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, tag=tag)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, tag=tag)  # a silent tag means GELU
+    quick_gelu(name, model_cfg, stated=stated)
     path = hub.download_tag(name, tag, model_cfg["quick_gelu"])
     return Source(name, tag, model_cfg, tag_config, path, published=True)
 
 
-def _from_hub(name, pretrained, model_config) -> Source:
+def _from_hub(name, pretrained, model_config, stated) -> Source:
     if pretrained is not None or model_config is not None:
         raise UserError(f"{name!r} brings its own weights and config: pass no others")
     config, path = hub.download_repository(name.removeprefix("hf-hub:"))
     said = checkpoints.read_config(config, foreign=True)
     model_cfg, preprocess = said["model_cfg"], said["preprocess"]
-    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg)
+    model_cfg["quick_gelu"] = quick_gelu(name, model_cfg, stated=stated)
     return Source(name, "hub", model_cfg, preprocess, path, published=True)

@@ -244,6 +244,7 @@ def run_command(
     model,
     pretrained,
     model_config,
+    activation,
     device,
     numerals,
     save_every,
@@ -253,7 +254,11 @@ def run_command(
     """Load model and table, fine-tune, say what was left out; the folder of the results."""
     table = read_pairs(pairs).to_pandas()
     clip = load_clip(
-        model, pretrained, model_config=model_config, device=distributed.local_device(device)
+        model,
+        pretrained,
+        model_config=model_config,
+        activation=activation,
+        device=distributed.local_device(device),
     )
     rank, _ = distributed.start(clip.device)
     shown, root = not quiet and rank == 0, Path(images) if images else Path(pairs).parent

@@ -126,7 +126,7 @@ def build_parser(about: str) -> argparse.ArgumentParser:
     parser.add_argument("pairs", metavar="PAIRS", help="a table with the columns image and caption")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
     parser.add_argument("--images", help="folder of the images (default: that of PAIRS)")
-    for name in ("model", "pretrained", "model-config"):
+    for name in ("model", "pretrained", "model-config", "activation"):
         parser.add_argument(f"--{name}", help="as for clip-attribution score")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--numerals", action="store_true", help="count numbers as attributes")

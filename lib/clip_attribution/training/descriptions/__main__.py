@@ -35,6 +35,7 @@ def run_command(
     model,
     pretrained,
     model_config,
+    activation,
     device,
     preset,
     even,
@@ -45,7 +46,9 @@ def run_command(
 ) -> None:
     """Load model and texts, train, say what was left out and where the files are."""
     device = distributed.local_device(device)
-    clip = load_clip(model, pretrained, model_config=model_config, device=device)
+    clip = load_clip(
+        model, pretrained, model_config=model_config, activation=activation, device=device
+    )
     rank, _ = distributed.start(clip.device)
     shown = not quiet and rank == 0
     if data:

@@ -189,7 +189,7 @@ def build_parser(about: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", help="folder of the images (default: beside the file)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
-    for name in ("model", "pretrained", "model-config"):
+    for name in ("model", "pretrained", "model-config", "activation"):
         parser.add_argument(f"--{name}", help="as for clip-attribution score")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
