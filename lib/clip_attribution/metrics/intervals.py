@@ -198,7 +198,8 @@ def average_precision(positive, score, groups=None, seed: int = 0) -> Estimate:
     if not positive.any() or n < 2:
         return Estimate(np.nan, np.nan, np.nan, n)
     value, *samples = resampled(weighted_ap, (positive, score), groups, seed)
-    return Estimate(float(value), *map(float, logit_interval(value, samples, n)), n)
+    low, high = logit_interval(value, samples, n)
+    return Estimate(float(value), float(low), float(high), n)
 
 
 def gain_estimate(statistic: Callable, fixed, one, other, groups=None, seed: int = 0) -> Estimate:
