@@ -84,9 +84,10 @@ def finding_gap(localised: pd.DataFrame) -> str:
         ends = moved.unstack()
         met = (ends >= LEAST).all(axis=1) if subspace == TRAINED else (ends <= MOST).all(axis=1)
         asked = f"at least {LEAST}" if subspace == TRAINED else f"at most {MOST}"
+        gap = " to ".join(dict.fromkeys(f"{end:.1f}" for end in (gaps.min(), gaps.max())))
         lines.append(
-            f"{variant}, {NAMED[subspace]}: of a gap of {gaps.min():.1f} to {gaps.max():.1f} "
-            f"logits {asked} is moved both ways in {met.sum()} of {len(met)} starts"
+            f"{variant}, {NAMED[subspace]}: of a gap of {gap} logits {asked} is moved both ways "
+            f"in {met.sum()} of {len(met)} starts"
         )
     return "\n".join(lines)
 
