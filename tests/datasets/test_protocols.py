@@ -111,9 +111,6 @@ def test_the_gain_over_clipscore_is_paired():
     assert gain["low"] <= gain["value"] <= gain["high"] and gain["note"].endswith(
         "paired difference"
     )
-    same = PROTOCOLS["foil"](words.assign(attribution=0.1), pairs)  # nothing is misaligned
-    gain = pick(same, "AP", "F-CLIPScore less CLIPScore")
-    assert gain["value"] == gain["low"] == gain["high"] == 0
 
 
 FOIL_COSINE = [row[2] for row in FOIL.values()]

@@ -11,13 +11,14 @@ from clip_attribution.metrics.intervals import (
     average_precision,
     correlation_estimate,
     foil_wins,
+    gain_estimate,
     located,
     location_chance,
     location_hits,
     mean_estimate,
     ratio_estimate,
 )
-from clip_attribution.metrics.weighted import WEIGHTED
+from clip_attribution.metrics.weighted import WEIGHTED, weighted_ap
 
 
 def test_the_interval_of_a_mean_has_the_width_that_theory_gives():
@@ -33,6 +34,21 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(1)
     hits = [mean_estimate(rng.random(150) < 0.7) for _ in range(120)]
     assert np.mean([e.low <= 0.7 <= e.high for e in hits]) == pytest.approx(0.95, abs=0.06)
+
+
+def test_a_gain_is_a_difference_on_the_same_draws():
+    rng = np.random.default_rng(3)
+    positive, one, noise = rng.random(80) < 0.5, rng.normal(size=80), rng.normal(size=80)
+    one, other = one + positive, one + noise + positive
+    found = gain_estimate(weighted_ap, positive, one, other)
+    expected = [average_precision_score(positive, score) for score in (one, other)]
+    assert found.value == pytest.approx(expected[0] - expected[1], abs=1e-12) and found.n == 80
+    alone = [average_precision(positive, score) for score in (one, other)]
+    widths = [estimate.high - estimate.low for estimate in alone]
+    assert found.high - found.low < np.hypot(*widths)  # what both share does not count
+    assert gain_estimate(weighted_ap, positive, one, one) == (0, 0, 0, 80)
+    gone = np.where(np.arange(80) < 20, np.nan, one)
+    assert gain_estimate(weighted_ap, positive, gone, other, np.arange(80) // 2).n == 30
 
 
 def test_degenerate_estimates():
