@@ -22,7 +22,6 @@ RESAMPLES = 2000
 LEVELS = (2.5, 97.5)  # percent: the ends of every interval
 CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
 _CELLS = 1 << 18  # resampled numbers held at a time: bounds memory, and fits the cache
-_EDGE = 1e-6  # samples nearer to 0 or 1 count as this near
 
 
 class Estimate(NamedTuple):
@@ -89,18 +88,17 @@ def interval(samples) -> np.ndarray:
 
 
 def logit_interval(value: float, samples, n: int) -> tuple[float, float]:
-    """The ends of an interval of a value between 0 and 1 from its bootstrap samples [r].
+    """The ends of an interval of a value from 0 to 1 from its bootstrap samples [r].
 
     On the logit scale: the value less the bias of its samples, and Student's quantile times their
     standard error, of n units (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-    chapters 10 and 12). At 0 and 1, where there is no logit, the percentiles.
+    chapters 10 and 12). What is nearer to 0 or 1 than a hundredth of a unit counts as this near.
     """
-    if not 0 < value < 1:
-        return tuple(interval(samples))
-    points = logit(np.clip(samples, _EDGE, 1 - _EDGE))
-    middle = 2 * logit(value) - points.mean()
+    near = 0.01 / n
+    own, points = (logit(np.clip(x, near, 1 - near)) for x in (value, samples))
     reach = student.ppf(LEVELS[1] / 100, n - 1) * points.std() * np.sqrt(n / (n - 1))
-    return min(value, expit(middle - reach)), max(value, expit(middle + reach))
+    low, high = expit(2 * own - points.mean() + np.array([-reach, reach]))
+    return min(value, low), max(value, high)
 
 
 def bootstrap(statistic: Callable, columns, units=None, seed: int = 0) -> Estimate:
