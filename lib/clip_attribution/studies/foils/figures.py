@@ -79,7 +79,7 @@ def legend_above(figure, *handles, ncols: int = 2) -> None:
 
 
 def baseline_handles(colour=GREY) -> list[Line2D]:
-    """Legend entries of the reference lines."""
+    """Legend entries of the reference lines of a curve."""
     names = {"chance": "chance", "cosine": "AP of the bare cosine"}
     lines = [
         Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=names[column])
@@ -226,7 +226,7 @@ def variant_dots(data):
             if own[column].notna().all():
                 ax.axvline(own[column].iloc[0], color=GREY, linestyle=style, linewidth=0.8)
         ax.set_xlabel(AXES[measure])
-    legend_above(figure, *baseline_handles())
+    legend_above(figure, *baseline_handles()[: len(BASELINES)])
     return figure
 
 

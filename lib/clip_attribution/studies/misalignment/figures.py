@@ -99,7 +99,7 @@ def dot_panels(data, column: str, panels, title: str):
         looks |= lanes(ax, own[drawn(measure, own)], column)
         ax.set_title(name, loc="left")
     axes[-1].set_xlabel("value with its 95% interval")
-    low = min(0, data["low"].min())
+    low = min(0, *(own.loc[drawn(measure, own), "low"].min() for _, measure, own in panels))
     axes[-1].set(xlim=(1.1 * low - 0.02, 1.02))
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.1f}".replace("-", "−")))
     chance = Line2D([], [], color=GREY, marker="|", linestyle="", markersize=6, label="chance")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
 from ...evaluation.ranking import KNOWN
 from ...plots.marks import dots, number_map
@@ -46,6 +47,7 @@ def rank_dots(tables: dict, title: str):
         ax.set_title(TITLES[measure], size=SMALL)
         ax.set_xlabel(AXES[measure], size=SMALL)
         ax.tick_params(axis="x", labelsize=SMALL)
+        ax.xaxis.set_major_locator(MaxNLocator(2))
         ax.grid(axis="y", color="0.93", linewidth=0.5)
     named_rows(panels[0], order)
     for ax in panels[1:]:
