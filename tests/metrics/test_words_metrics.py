@@ -14,6 +14,7 @@ from clip_attribution.metrics.words import (
     has_public_words,
     overlap_counts,
     public_index_counts,
+    sign_agreement,
     spans_of,
     token_attributions,
     token_counts,
@@ -165,3 +166,18 @@ def test_bags_of_words():
         "fn": 2,
     }
     assert overlap_counts([], ["a"]) == {"tp": 0, "fp": 0, "fn": 1}
+
+
+def test_signs_agree_by_hand():
+    words = pd.DataFrame(
+        {
+            "pair_id": list("aaabb"),
+            "word_index": [0, 1, 2, 0, 1],
+            "attribution": [0.1, -0.2, 0.3, -0.1, np.nan],
+        }
+    )
+    other = words.assign(attribution=[1.0, 2.0, 0.0, -5.0, 1.0])  # 0 has no sign
+    found = sign_agreement(words, other.sample(frac=1, random_state=0))
+    assert found.value == pytest.approx(2 / 3) and found.n == 2  # two captions are the units
+    assert sign_agreement(words, words).value == 1
+    assert sign_agreement(words, words.assign(attribution=np.nan)).n == 0

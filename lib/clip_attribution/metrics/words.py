@@ -153,3 +153,16 @@ def detection_chance(counts: pd.DataFrame, reachable, size) -> dict[str, float]:
         name: top / bottom if bottom else np.nan
         for name, (top, bottom) in zip(MEASURES, parts, strict=True)
     }
+
+
+def sign_agreement(words: pd.DataFrame, other: pd.DataFrame, seed: int = 0) -> Estimate:
+    """Share of the words to which two methods give the same sign, with an interval over captions.
+
+    words, other: words frames of the same captions. Words that either has not seen, or gives 0, are
+    left out; chance is 0.5 where signs are evenly split.
+    """
+    keys = ["pair_id", "word_index"]
+    both = words.merge(other, on=keys, suffixes=("", "_other"))
+    signs = np.sign(both[["attribution", "attribution_other"]].replace(0, np.nan)).dropna()
+    same = (signs["attribution"] == signs["attribution_other"]).astype(float)
+    return ratio_estimate(same, None, both.loc[same.index, "pair_id"], seed)

@@ -10,6 +10,7 @@ __getattr__, __dir__ = attach(
         "...display.text": "contrast",
         "...metrics.intervals": "foil_wins location_chance location_hits mean_estimate",
         "...metrics.misalignment": "score_pairs",
+        "...metrics.words": "sign_agreement",
         "...scenes": "scene_pairs",
     },
 )
