@@ -5,12 +5,12 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from designed_towers import DESIGNS, NOTHING, Design, patches_seen, tower
+from designed_towers import C as CONSTANT
 from PIL import Image
 
 from clip_attribution import attribute, interactions
 from clip_attribution.attribution import METHODS
-from clip_attribution.evaluation.designed import DESIGNS, NOTHING, Design, patches_seen, tower
-from clip_attribution.evaluation.designed import C as CONSTANT
 from clip_attribution.heatmaps import METHODS as MAPS
 from clip_attribution.heatmaps import heatmaps
 from clip_attribution.interchange import Alignment

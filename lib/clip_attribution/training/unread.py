@@ -1,12 +1,12 @@
-"""A model that sees relations and does not read them: the patient that CAE's remedy is for.
+"""A model that sees relations and does not read them: the one that CAE's fine-tuning could help.
 
     python -m clip_attribution.training.unread --start data/scenes-clip.safetensors
 
-The embedded model knows hardly any relation, and it is its image tower that does not see them: no
-training of the text tower can bring them. So two models are made of it. `SEEING` goes on with both
-towers, on families that differ in a relation. `UNREAD` begins there and goes on with the text
-tower alone, on the same families with captions that state relations at random: its image tower,
-the same to the last bit, still tells them apart, and its text tower has learnt to read over them.
+The embedded model knows hardly any relation, and either of its towers may be to blame. So two
+models are made of it. `SEEING` goes on with both towers, on families that differ in a relation.
+`UNREAD` begins there and goes on with the text tower alone, on the same families with captions that
+state relations at random: its image tower, the same to the last bit, still tells them apart, and
+its text tower has learnt to read over them.
 """
 
 from ..errors import stop_while_importing

@@ -20,11 +20,12 @@ from functools import cache
 from itertools import permutations
 
 import numpy as np
+import tiny
 import torch
 from torch import nn
 
-from ..models.clip import Clip, load_clip
-from ..trace.pooling import image_layout
+from clip_attribution.models.clip import Clip, load_clip
+from clip_attribution.trace.pooling import image_layout
 
 WIDTH, HEADS, EPS, SURE, C = 16, 4, 1e12, 40.0, 1000.0
 # coordinates of a state: marks of BOS, EOT (or the class token) and of the kinds, what a token is
@@ -97,13 +98,8 @@ DESIGNS = (
 def tower(name: str) -> Clip:
     """The model of a design, loaded as any other and its weights set."""
     design = next(one for one in DESIGNS if one.name == name)
-    text = {"context_length": 32, "vocab_size": 49408, "width": WIDTH, "heads": HEADS}
-    image = {"image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "head_width": WIDTH}
-    config = {
-        "embed_dim": 4,
-        "text_cfg": text | {"layers": 1 + design.through},
-        "vision_cfg": image | {"layers": 1},
-    }
+    config = tiny.config(1, 1 + design.through, side=SIDE, patch=PATCH, width=WIDTH, embed=4)
+    config["text_cfg"]["heads"] = HEADS
     clip = load_clip(name, model_config=config, device="cpu")
     with torch.no_grad():
         for parameter in clip.model.parameters():
